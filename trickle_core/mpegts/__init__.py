@@ -1,0 +1,1 @@
+"""MPEG-TS without I/O: bytes to access units and back."""

@@ -1,0 +1,1 @@
+"""Pictures and samples: frames, conversion, decoding, encoding. Knows no network."""

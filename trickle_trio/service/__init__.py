@@ -1,0 +1,1 @@
+"""The outside: the control API, the dashboard, and serve()."""

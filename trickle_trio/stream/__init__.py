@@ -1,0 +1,1 @@
+"""The nursery that joins the stations of one stream, and supervises them."""
