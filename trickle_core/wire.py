@@ -1,7 +1,9 @@
-"""What stands on the wire: header names, special sequence numbers, statuses, and the defaults both ends share.
+"""What stands on the wire: header names, special sequence numbers, statuses, and the defaults both
+ends share.
 
-Sources: the protocol as the server inside a deployed Livepeer node speaks it ("deployed"), and the public text of the
-trickle protocol where the two agree. Header names are lower case, as h11 and httpx hand them over.
+Sources: the protocol as the server inside a deployed Livepeer node speaks it ("deployed"), and the
+public text of the trickle protocol where the two agree. Header names are lower case, as h11 and
+httpx hand them over.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ SEQ: Final = "lp-trickle-seq"
 """On an answer: the sequence number of the segment that was read or written."""
 
 LATEST: Final = "lp-trickle-latest"
-"""On an answer: the *next write*, the lowest sequence number of which no byte has been written yet."""
+"""On an answer: the *next write*, the lowest sequence number of which no byte has been written
+yet."""
 
 CLOSED: Final = "lp-trickle-closed"
 """On an answer: the channel has ended. Only the value ``terminated`` is in use."""
@@ -24,7 +27,8 @@ RESET: Final = "lp-trickle-reset"
 """On a POST of a segment: a publisher starts anew, every segment below this one is closed."""
 
 SIZE: Final = "lp-trickle-size"
-"""On the answer to a GET: how many bytes the segment already held. In the public text; a TODO in the deployed server."""
+"""On the answer to a GET: how many bytes the segment already held. In the public text; a TODO in
+the deployed server."""
 
 EXPECT_CONTENT: Final = "expect-content"
 """On a POST that creates a channel: the MIME type of its segments."""
@@ -51,11 +55,12 @@ IDLE_TIMEOUT: Final = 300.0
 """Seconds without a write after which the deployed server sweeps a channel."""
 
 CONTINUE_INTERVAL: Final = 10.0
-"""Seconds between the ``100 Continue`` lines that the deployed server sends to a preconnected POST."""
+"""Seconds between the ``100 Continue`` lines that the deployed server sends to a preconnected
+POST."""
 
 REFRESH_INTERVAL: Final = 20.0
-"""Seconds after which the deployed client drops a waiting GET and opens it anew: some servers and middle boxes cut a
-request that waited past their write timeout."""
+"""Seconds after which the deployed client drops a waiting GET and opens it anew: some servers and
+middle boxes cut a request that waited past their write timeout."""
 
 MPEG_TS: Final = "video/mp2t"
 JSON: Final = "application/json"
@@ -63,13 +68,15 @@ JSON_LINES: Final = "application/jsonl"
 
 
 def parse_seq(text: str | None) -> int | None:
-    """Read a sequence number as it stands in a path or a header; None where there is none or it is no integer.
+    """Read a sequence number as it stands in a path or a header; None where there is none or it is
+    no integer.
 
-    Only ASCII digits with an optional minus count: ``int`` would also take blanks, underscores and other scripts.
+    Only ASCII digits with an optional minus count: ``int`` would also take blanks, underscores and
+    other scripts.
     """
     if text is None:
         return None
-    digits = text[1:] if text.startswith("-") else text
+    digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= MAX_SEQ_DIGITS):
         return None
     return int(text)

@@ -1,0 +1,58 @@
+"""Facts that an adapter saw on the network, in the past tense. They go into a client machine's
+``receive``.
+
+Body bytes never do: a machine sees heads and outcomes, the adapter moves the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+from attrs import frozen
+
+
+class Cause(Enum):
+    """Why a request came to nothing."""
+
+    REFUSED = "no connection could be made"
+    BROKEN = "the connection ended before the exchange did"
+    TIMED_OUT = "the peer took too long"
+
+
+@frozen
+class ResponseStarted:
+    """The head of an answer is here. ``headers`` has lower-case names.
+
+    ``bytes_sent``: how many bytes of the request's body had left by then (0 where it has none).
+    """
+
+    request: int
+    status: int
+    headers: Mapping[str, str]
+    bytes_sent: int = 0
+
+
+@frozen
+class RequestFinished:
+    """The answer's body has ended as it should."""
+
+    request: int
+
+
+@frozen
+class RequestFailed:
+    """The exchange ended early. ``bytes_sent`` as in ``ResponseStarted``."""
+
+    request: int
+    cause: Cause
+    bytes_sent: int = 0
+
+
+Event = ResponseStarted | RequestFinished | RequestFailed
+"""Whatever ``receive`` takes."""
+
+
+def reached(event: Event) -> bool:
+    """Whether the event shows that the server was there."""
+    return not isinstance(event, RequestFailed) or event.cause is Cause.BROKEN
