@@ -443,7 +443,7 @@ class Publisher:
     def _lose_segment(self, event: Event, now: float) -> list[Command]:
         request, seq = self._write_request, self._write_seq
         self._lose()
-        lost = [Abort(request), Lose(request)]
+        lost: list[Command] = [Abort(request), Lose(request)]
         return lost if _is_closed_segment(event) else [*lost, *self._close_segment(seq, now)]
 
     def _break_off(self, now: float) -> list[Command]:
