@@ -1,0 +1,386 @@
+"""Between a client machine of the core and the network: its orders become requests, what they meet
+becomes its events.
+
+The machine decides synchronously, wherever an input comes from: Trio runs one task at a time, so no
+inbox and no second task stand between a fact and its consequence. (An inbox with a task behind it
+was tried first; each event then cost a task switch, and the reader of a broken segment had to wait
+for a verdict that is a plain return value here.) Only time needs a task of its own, ``keep_time``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, Protocol
+
+import httpx
+import trio
+from attrs import define, field, frozen
+
+from trickle_core import wire
+from trickle_core.commands import (
+    Abort,
+    AskNext,
+    Command,
+    Create,
+    Delete,
+    Discard,
+    EndBody,
+    Ending,
+    OpenGet,
+    OpenPost,
+)
+from trickle_core.events import Cause, Event, RequestFailed, RequestFinished, ResponseStarted
+from trickle_trio.transport import TrickleTransport
+
+SHORT_BODY: Final = 65_536
+"""Bytes of an unwanted answer that are read away to keep its connection; beyond that a new
+connection is cheaper."""
+
+DRAIN_TIME: Final = 1.0
+"""Seconds that such reading may take."""
+
+_TIMEOUTS: Final = httpx.Timeout(connect=10.0, read=None, write=20.0, pool=None)
+"""No read timeout: a preconnected GET is unanswered for as long as the publisher is silent."""
+
+Send = Callable[[httpx.Request], Awaitable[httpx.Response]]
+
+
+class ChannelEnded(Exception):
+    """The channel cannot be used any more: ``ending`` says why, ``status`` is the server's answer,
+    if there was one.
+    """
+
+    def __init__(self, url: str, ending: Ending, status: int | None = None) -> None:
+        super().__init__(url, ending, status)
+        self.url = url
+        self.ending = ending
+        self.status = status
+
+    def __str__(self) -> str:
+        """One line for a user."""
+        answer = f" (status {self.status})" if self.status is not None else ""
+        return f"{self.url}: {self.ending.value}{answer}"
+
+
+class Machine(Protocol):
+    """What a driver needs of a machine, beyond the inputs that its own user gives."""
+
+    def receive(self, event: Event, now: float) -> list[Command]:
+        """Take in an event."""
+
+    def deadline(self) -> float:
+        """When ``handle_timeout`` is due."""
+
+    def handle_timeout(self, now: float) -> list[Command]:
+        """The deadline has come."""
+
+
+class Body:
+    """The body of a POST, handed over piece by piece while the connection takes it."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        """Bytes that the connection has taken: these may have left."""
+        self._pieces_in, self._pieces_out = trio.open_memory_channel[bytes](0)
+        self._whole = False
+
+    async def send(self, piece: bytes) -> None:
+        """Hand a piece over; returns when the connection takes it.
+
+        ``trio.BrokenResourceError``: it never will. A cancelled call has not handed anything over.
+        """
+        await self._pieces_in.send(piece)
+
+    def end(self) -> None:
+        """The body is whole."""
+        self._whole = True
+        self._pieces_in.close()
+
+    def break_off(self) -> None:
+        """Nobody will take another piece."""
+        self._pieces_out.close()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """What the connection reads."""
+        async for piece in self._pieces_out:
+            self.taken += len(piece)
+            yield piece
+        if not self._whole:  # ending normally here would end the body as if whole
+            raise trio.BrokenResourceError("the body was broken off")
+
+
+@define(eq=False)
+class Exchange:
+    """One request that is under way."""
+
+    number: int
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    body: Body | None = None
+    response: httpx.Response | None = None
+    _pieces: AsyncIterator[bytes] | None = None
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of the request's body that may have left."""
+        return self.body.taken if self.body else 0
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The answer's body as it arrives: the same iterator at each call."""
+        if self._pieces is None:
+            assert self.response is not None, "only an answered request is read"  # noqa: S101
+            self._pieces = aiter(self.response.stream)  # type: ignore[arg-type]  # of an AsyncClient
+        return self._pieces
+
+    async def close(self) -> None:
+        """Close what is open of the answer. Quick; a cancelled call has closed it too."""
+        if isinstance(self._pieces, AsyncGenerator):
+            await self._pieces.aclose()
+        if self.response is not None:
+            await self.response.aclose()
+
+
+@frozen
+class Requests:
+    """How the requests of one channel are made and sent."""
+
+    url: str
+    mime_type: str
+    make: Callable[..., httpx.Request]
+    send: Send
+
+    def of(self, order: Command, body: Body | None) -> httpx.Request:
+        """Build the request that an order asks for."""
+        match order:
+            case OpenGet(seq=seq):
+                return self.make("GET", f"{self.url}/{seq}")
+            case AskNext():
+                return self.make("GET", f"{self.url}/{wire.NEXT}")
+            case Create():
+                headers = {wire.EXPECT_CONTENT: self.mime_type}
+                return self.make("POST", self.url, headers=headers)
+            case OpenPost(seq=seq, reset=reset) if body:
+                headers = {"content-type": self.mime_type, **({wire.RESET: "1"} if reset else {})}
+                return self.make(
+                    "POST", f"{self.url}/{seq}", headers=headers, content=body.pieces()
+                )
+            case Delete(seq=seq):
+                return self.make("DELETE", self.url if seq is None else f"{self.url}/{seq}")
+            case _:
+                raise TypeError(f"no request: {order!r}")
+
+
+class Driver:
+    """Carries a machine's orders out, and tells it what came of them.
+
+    ``order`` is called with the orders that concern the machine's own user (``Deliver``, ``Grant``,
+    ``Finish`` ...).
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        requests: Requests,
+        nursery: trio.Nursery,
+        order: Callable[[Command], None],
+    ) -> None:
+        self._machine = machine
+        self._requests = requests
+        self._nursery = nursery
+        self._order = order
+        self._exchanges: dict[int, Exchange] = {}
+        self._alarm = math.inf
+        self._earlier = trio.Event()
+
+    def input(self, machine_input: Callable[[float], list[Command]]) -> None:
+        """Give the machine an input, and carry out what it orders. Does not block."""
+        for order in machine_input(trio.current_time()):
+            self._carry_out(order)
+        if self._machine.deadline() < self._alarm:
+            self._earlier.set()
+
+    def report(self, event: Event) -> None:
+        """Tell the machine what was seen. Does not block."""
+        self.input(lambda now: self._machine.receive(event, now))
+
+    async def keep_time(self) -> None:
+        """Wait for the machine's deadlines, for ever."""
+        while True:
+            self._alarm = self._machine.deadline()
+            self._earlier = trio.Event()
+            with trio.move_on_at(self._alarm) as sleep:
+                await self._earlier.wait()
+            if sleep.cancelled_caught:
+                self.input(self._machine.handle_timeout)
+
+    def mime_type(self, number: int) -> str:
+        """What an answer says it carries."""
+        response = self._exchanges[number].response
+        return response.headers.get("content-type", "") if response else ""
+
+    def body(self, number: int) -> Body:
+        """The body of an open POST."""
+        body = self._exchanges[number].body
+        assert body is not None, "only a POST is granted"  # noqa: S101
+        return body
+
+    async def read(self, number: int) -> bytes:
+        """The next piece of an answer's body; ``b""`` at its end, whole or broken.
+
+        Blocks until something arrives. A cancelled call gives the rest of the body up.
+        """
+        exchange = self._exchanges.get(number)
+        if exchange is None:
+            return b""
+        try:
+            async for piece in exchange.pieces():
+                return piece
+        except (httpx.TransportError, httpx.StreamError):
+            self._give_up(number)
+            return b""
+        except BaseException:
+            self._give_up(number)
+            raise
+        await exchange.close()
+        self._drop(exchange)
+        self.report(RequestFinished(number))
+        return b""
+
+    def _give_up(self, number: int) -> None:
+        self._abort(number)
+        self.report(RequestFailed(number, Cause.BROKEN))
+
+    def _carry_out(self, order: Command) -> None:
+        match order:
+            case OpenGet(number) | AskNext(number) | Create(number) | Delete(number):
+                self._open(Exchange(number), order)
+            case OpenPost(number):
+                self._open(Exchange(number, body=Body()), order)
+            case EndBody(number):
+                self.body(number).end()
+            case Discard(number):
+                self._discard(number)
+            case Abort(number):
+                self._abort(number)
+            case _:
+                self._order(order)
+
+    def _open(self, exchange: Exchange, order: Command) -> None:
+        self._exchanges[exchange.number] = exchange
+        self._nursery.start_soon(self._run, exchange, self._requests.of(order, exchange.body))
+
+    async def _run(self, exchange: Exchange, request: httpx.Request) -> None:
+        """Send a request and report what comes first, the head of its answer or its failure."""
+        with exchange.scope:
+            try:
+                response = await self._requests.send(request)
+            except httpx.TransportError as error:
+                event = RequestFailed(exchange.number, _cause(error), exchange.bytes_sent)
+                self._drop(exchange)
+                self.report(event)
+                return
+            exchange.response = response
+            if exchange.number not in self._exchanges:  # aborted in the same instant
+                await exchange.close()
+                return
+            head = (exchange.number, response.status_code, response.headers)
+            self.report(ResponseStarted(*head, exchange.bytes_sent))
+
+    def _drop(self, exchange: Exchange) -> None:
+        self._exchanges.pop(exchange.number, None)
+        if exchange.body:
+            exchange.body.break_off()
+
+    def _abort(self, number: int) -> None:
+        exchange = self._exchanges.get(number)
+        if exchange is None:
+            return
+        self._drop(exchange)
+        exchange.scope.cancel()
+        self._nursery.start_soon(exchange.close)
+
+    def _discard(self, number: int) -> None:
+        exchange = self._exchanges[number]
+        self._drop(exchange)
+        self._nursery.start_soon(_read_away, exchange)
+
+
+async def _read_away(exchange: Exchange) -> None:
+    size = 0
+    try:
+        with trio.move_on_after(DRAIN_TIME):
+            async for piece in exchange.pieces():
+                size += len(piece)
+                if size > SHORT_BODY:
+                    break
+    except httpx.TransportError:
+        pass  # it was unwanted, and its connection is gone either way
+    finally:
+        await exchange.close()
+
+
+def _cause(error: httpx.TransportError) -> Cause:
+    if isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol):
+        return Cause.REFUSED
+    if isinstance(error, httpx.TimeoutException):
+        return Cause.TIMED_OUT
+    return Cause.BROKEN
+
+
+@asynccontextmanager
+async def open_requests(
+    url: str, mime_type: str, client: httpx.AsyncClient | None
+) -> AsyncIterator[Requests]:
+    """The requests of one channel: over the user's client, or over connections of its own."""
+    address = channel_url(url)
+    async with AsyncExitStack() as stack:
+        if client is not None:
+
+            async def send(request: httpx.Request) -> httpx.Response:
+                return await client.send(request, stream=True)
+
+            def make(method: str, url: str, **options: object) -> httpx.Request:
+                return client.build_request(method, url, timeout=_TIMEOUTS, **options)  # type: ignore[arg-type]  # httpx's own keyword types
+
+            yield Requests(address, mime_type, make, send)
+        else:
+            transport = await stack.enter_async_context(TrickleTransport())
+            yield Requests(address, mime_type, _bare_request, transport.handle_async_request)
+
+
+def _bare_request(method: str, url: str, **options: object) -> httpx.Request:
+    extensions = {"timeout": _TIMEOUTS.as_dict()}
+    return httpx.Request(method, url, extensions=extensions, **options)  # type: ignore[arg-type]  # httpx's own keyword types
+
+
+def channel_url(url: str) -> str:
+    """Check a channel's address. ``ValueError`` says what is wrong with it."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise ValueError(f"{url!r} is no channel address: {error}") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ValueError(f"{url!r} is no channel address: http://host:port/name is expected")
+    if parsed.path.strip("/") == "":
+        raise ValueError(f"{url!r} names no channel: http://host:port/name is expected")
+    if parsed.query or parsed.fragment:
+        raise ValueError(f"{url!r} is no channel address: it has a query or a fragment")
+    return str(parsed).rstrip("/")
+
+
+@asynccontextmanager
+async def open_hidden_nursery() -> AsyncIterator[trio.Nursery]:
+    """A nursery inside an API that does not show it: what one task or the body raises comes out
+    bare.
+    """
+    single: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            yield nursery
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) != 1:
+            raise
+        single = group.exceptions[0]
+    if single is not None:
+        raise single  # outside of the handler, so that the group is not shown as its context

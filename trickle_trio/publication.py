@@ -1,0 +1,200 @@
+"""Writing a channel: ``open_publication``, then segments, then their bytes as they are made."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import httpx
+import trio
+from attrs import evolve, frozen
+
+from trickle_core import wire
+from trickle_core.commands import Command, Ending, Finish, Grant, Lose
+from trickle_core.publisher import Publisher, PublisherSettings, Writer
+from trickle_trio.driver import (
+    ChannelEnded,
+    Driver,
+    Requests,
+    open_hidden_nursery,
+    open_requests,
+)
+
+FAREWELL: Final = 2.0
+"""Seconds that leaving may take: for the answers to the last segments, and for the DELETE of the
+channel."""
+
+
+class SegmentLost(Exception):
+    """The connection broke inside this segment. It is closed on the server; go on with a new
+    one.
+    """
+
+
+@frozen
+class PublicationStatistics:
+    """What a publication has done so far."""
+
+    segments: int = 0
+    lost: int = 0
+    bytes_sent: int = 0
+
+
+class OutgoingSegment:
+    """One segment, while it is written."""
+
+    def __init__(self, publication: Publication) -> None:
+        self._publication = publication
+
+    @property
+    def seq(self) -> int:
+        """Its sequence number."""
+        return self._publication.seq
+
+    async def send(self, data: bytes) -> None:
+        """Hand bytes over to the connection.
+
+        Blocks until the connection takes them. ``SegmentLost``: they cannot be part of this segment
+        any more. ``ChannelEnded``: nor of any other. A cancelled call has sent nothing.
+        """
+        await self._publication._send(data)  # noqa: SLF001 - two halves of one thing
+
+
+class Publication:
+    """An open publication. One segment is written at a time: ``async with publication.segment() as
+    segment``.
+    """
+
+    def __init__(
+        self, requests: Requests, nursery: trio.Nursery, settings: PublisherSettings
+    ) -> None:
+        self.url = requests.url
+        self.ending: Ending | None = None
+        self.status: int | None = None
+        self.seq = -1
+        """Sequence number of the segment last begun."""
+        self._machine = Publisher(settings, jitter=random.random)
+        self._driver = Driver(self._machine, requests, nursery, self._obey)
+        self._request = -1
+        self._news = trio.lowlevel.ParkingLot()
+        self._counts = PublicationStatistics()
+        nursery.start_soon(self._driver.keep_time)
+        self._driver.input(self._machine.start)
+
+    def statistics(self) -> PublicationStatistics:
+        """Counters since the beginning."""
+        return evolve(self._counts, lost=self._machine.lost)
+
+    @asynccontextmanager
+    async def segment(self) -> AsyncIterator[OutgoingSegment]:
+        """Write the next segment: ended as whole when the block ends, given up when it raises or is
+        cancelled.
+
+        Entering blocks until there is a connection to write to. ``ChannelEnded``: there will be
+        none.
+        """
+        self._check()
+        self._driver.input(self._machine.begin_segment)
+        try:
+            await self._granted()
+            yield OutgoingSegment(self)
+        except BaseException:
+            self._leave_segment(whole=False)
+            raise
+        self._leave_segment(whole=True)
+
+    def _leave_segment(self, *, whole: bool) -> None:
+        self._request = -1
+        if self._machine.writer is Writer.AWAY:
+            return  # the publication was closed meanwhile
+        machine = self._machine
+        whole = whole and machine.writer is not Writer.WAITING
+        self._driver.input(machine.end_segment if whole else machine.drop_segment)
+        if whole:
+            self._counts = evolve(self._counts, segments=self._counts.segments + 1)
+
+    async def _send(self, data: bytes) -> None:
+        if not data:  # an empty chunk would end the body
+            await trio.lowlevel.checkpoint()
+            return
+        while True:
+            request = await self._granted()
+            try:
+                await self._driver.body(request).send(data)
+            except trio.BrokenResourceError:
+                await self._verdict(request)
+            else:
+                self._counts = evolve(self._counts, bytes_sent=self._counts.bytes_sent + len(data))
+                return
+
+    async def _granted(self) -> int:
+        """The request that takes the segment's bytes; waits for one."""
+        while self._machine.writer is Writer.WAITING and self.ending is None:
+            await self._news.park()
+        self._check()
+        if self._machine.writer is not Writer.WRITING:
+            raise SegmentLost(f"{self.url}: segment {self.seq} is lost")
+        return self._request
+
+    async def _verdict(self, request: int) -> None:
+        """Wait until the machine has decided about a request that broke."""
+        while self._request == request and self._machine.writer is Writer.WRITING:
+            await self._news.park()
+
+    def _check(self) -> None:
+        if self.ending is not None:
+            raise ChannelEnded(self.url, self.ending, self.status)
+
+    def _obey(self, order: Command) -> None:
+        match order:
+            case Grant(request, seq):
+                self._request, self.seq = request, seq
+            case Lose():
+                self._request = -1
+            case Finish(ending, status):
+                self.ending, self.status = ending, status
+        self._news.unpark_all()
+
+    async def close(self, farewell: float = FAREWELL) -> None:
+        """Leave: a segment still open is given up, the last whole ones are waited for, ``farewell``
+        seconds at most.
+
+        Safe to call more than once. A cancelled call leaves the rest to the end of
+        ``open_publication``.
+        """
+        self._driver.input(self._machine.close)
+        with trio.move_on_after(farewell):
+            while self.ending is None:
+                await self._news.park()
+
+
+@asynccontextmanager
+async def open_publication(
+    url: str,
+    *,
+    mime_type: str = wire.MPEG_TS,
+    client: httpx.AsyncClient | None = None,
+    settings: PublisherSettings | None = None,
+) -> AsyncIterator[Publication]:
+    """Publish to the channel at ``url`` for the length of an ``async with`` block.
+
+    ``mime_type``: what the segments carry. ``client``: send through this client (its headers, auth,
+    TLS); without one the publication has connections of its own over ``TrickleTransport``.
+    ``settings``: where to begin, whether to make the channel, whether to delete it at the end, how
+    long to retry. ``ValueError``: ``url`` is no channel address. Entering does not wait for the
+    server. Leaving waits up to ``FAREWELL`` seconds for the last segments to arrive, also under
+    cancellation.
+    """
+    async with (
+        open_requests(url, mime_type, client) as requests,
+        open_hidden_nursery() as nursery,
+    ):
+        publication = Publication(requests, nursery, settings or PublisherSettings())
+        try:
+            yield publication
+        finally:
+            with trio.CancelScope(shield=True):
+                await publication.close()
+            nursery.cancel_scope.cancel()
