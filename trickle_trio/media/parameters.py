@@ -1,0 +1,305 @@
+"""What a player must know before the first sample: read off SPS, ADTS header and Opus packets.
+
+The picture's side stands in ITU-T H.264, 7.3.2.1.1 (sequence parameter set) and Annex B (start codes); AAC's in
+ISO/IEC 13818-7, 6.2 (ADTS) and 14496-3, 1.6.2.1 (AudioSpecificConfig); Opus' in RFC 6716, 3.1 (the TOC byte).
+How each is put into MP4 stands in ISO/IEC 14496-15, 14496-1 and "Encapsulation of Opus in ISOBMFF"; the codec strings
+in RFC 6381.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from attrs import frozen
+
+from trickle_core.mpegts.units import CLOCK_RATE, AccessUnit, Codec
+
+SPS: Final = 7
+PPS: Final = 8
+DELIMITER: Final = 9
+"""Access unit delimiter: MP4 marks the units itself (ISO/IEC 14496-15, 5.3.2 advises to leave it out)."""
+
+HIGH_PROFILES: Final = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+"""Profiles whose SPS tells chroma format and bit depth (H.264, 7.3.2.1.1)."""
+
+HIGH_IN_AVCC: Final = frozenset({100, 110, 122, 144})
+"""Profiles whose decoder configuration repeats them (ISO/IEC 14496-15, 5.3.3.1.2)."""
+
+ADTS_RATES: Final = (
+    96000,
+    88200,
+    64000,
+    48000,
+    44100,
+    32000,
+    24000,
+    22050,
+    16000,
+    12000,
+    11025,
+    8000,
+    7350,
+)
+AAC_FRAME: Final = 1024
+
+OPUS_RATE: Final = 48000
+OPUS_SILK_MS: Final = (10.0, 20.0, 40.0, 60.0)
+OPUS_HYBRID_MS: Final = (10.0, 20.0)
+OPUS_CELT_MS: Final = (2.5, 5.0, 10.0, 20.0)
+
+OPUS_LAYOUTS: Final[dict[int, tuple[int, int, tuple[int, ...]]]] = {
+    3: (2, 1, (0, 2, 1)),
+    4: (2, 2, (0, 1, 2, 3)),
+    5: (3, 2, (0, 4, 1, 2, 3)),
+    6: (4, 2, (0, 4, 1, 2, 3, 5)),
+    7: (4, 3, (0, 4, 1, 2, 3, 5, 6)),
+    8: (5, 3, (0, 6, 1, 2, 3, 4, 5, 7)),
+}
+"""Streams, coupled streams and mapping a channel count, in Vorbis order (RFC 7845, 5.1.1.2)."""
+
+
+class UnreadableParametersError(ValueError):
+    """A unit does not tell what a player must know."""
+
+
+@frozen
+class VideoParameters:
+    """One H.264 coding: its parameter sets, and what the SPS says."""
+
+    sps: tuple[bytes, ...]
+    pps: tuple[bytes, ...]
+    width: int
+    height: int
+    chroma_format: int
+    luma_depth: int
+    chroma_depth: int
+
+    @property
+    def codec_string(self) -> str:
+        """As in a MIME type's ``codecs`` (RFC 6381, 3.3)."""
+        return "avc1." + self.sps[0][1:4].hex().upper()
+
+    def decoder_configuration(self) -> bytes:
+        """Return the AVCDecoderConfigurationRecord, with lengths of 4 bytes before each NAL unit."""
+        first = self.sps[0]
+        record = bytearray((1, *first[1:4], 0xFF, 0xE0 | len(self.sps)))
+        for unit in self.sps:
+            record += len(unit).to_bytes(2, "big") + unit
+        record.append(len(self.pps))
+        for unit in self.pps:
+            record += len(unit).to_bytes(2, "big") + unit
+        if first[1] in HIGH_IN_AVCC:
+            depths = (0xF8 | (self.luma_depth - 8), 0xF8 | (self.chroma_depth - 8))
+            record += bytes((0xFC | self.chroma_format, *depths, 0))
+        return bytes(record)
+
+
+@frozen
+class AudioParameters:
+    """One AAC or Opus coding. ``configuration`` is what MP4 keeps: AudioSpecificConfig, or the body of ``dOps``."""
+
+    codec: Codec
+    rate: int
+    channels: int
+    codec_string: str
+    configuration: bytes
+
+
+def nal_units(data: bytes) -> Iterator[bytes]:
+    """Cut H.264 at its start codes. Zero bytes before a start code belong to it (H.264, B.1.1)."""
+    start = data.find(b"\0\0\1")
+    while start >= 0:
+        end = data.find(b"\0\0\1", start + 3)
+        unit = data[start + 3 : end if end >= 0 else len(data)].rstrip(b"\0")
+        if unit:
+            yield unit
+        start = end
+
+
+def video_parameters(units: list[bytes]) -> VideoParameters:
+    """Read the parameter sets out of the NAL units of a key picture; ``UnreadableParametersError`` without them."""
+    sps = tuple(dict.fromkeys(unit for unit in units if unit[0] & 31 == SPS))
+    pps = tuple(dict.fromkeys(unit for unit in units if unit[0] & 31 == PPS))
+    if not sps or not pps:
+        raise UnreadableParametersError("a key picture without its parameter sets")
+    try:
+        picture = _Sps.read(sps[0])
+    except IndexError as error:
+        raise UnreadableParametersError("a sequence parameter set that is cut off") from error
+    return VideoParameters(
+        sps,
+        pps,
+        picture.width,
+        picture.height,
+        picture.chroma_format,
+        picture.luma_depth,
+        picture.chroma_depth,
+    )
+
+
+def audio_parameters(unit: AccessUnit) -> AudioParameters:
+    """Read what a player must know about sound off one of its units; ``UnreadableParametersError`` where it cannot."""
+    if unit.stream.codec is Codec.AAC:
+        return _aac_parameters(unit.data)
+    return _opus_parameters(unit.stream.channels or 2)
+
+
+def _aac_parameters(data: bytes) -> AudioParameters:
+    if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
+        raise UnreadableParametersError("AAC without an ADTS header")
+    kind = (data[2] >> 6) + 1
+    index = (data[2] >> 2) & 15
+    channels = (data[2] & 1) << 2 | data[3] >> 6
+    if index >= len(ADTS_RATES) or not channels:
+        raise UnreadableParametersError("an ADTS header that does not tell rate and channels")
+    config = (kind << 11 | index << 7 | channels << 3).to_bytes(2, "big")
+    count = 8 if channels == 7 else channels
+    return AudioParameters(Codec.AAC, ADTS_RATES[index], count, f"mp4a.40.{kind}", config)
+
+
+def _opus_parameters(channels: int) -> AudioParameters:
+    family = b"\0"
+    if channels > 2:
+        if channels not in OPUS_LAYOUTS:
+            raise UnreadableParametersError(f"Opus with {channels} channels")
+        streams, coupled, mapping = OPUS_LAYOUTS[channels]
+        family = bytes((1, streams, coupled, *mapping))
+    # No pre-skip: a viewer joins in the middle, where there is nothing to skip.
+    body = bytes((0, channels, 0, 0)) + OPUS_RATE.to_bytes(4, "big") + b"\0\0" + family
+    return AudioParameters(Codec.OPUS, OPUS_RATE, channels, "opus", body)
+
+
+def bare_audio(unit: AccessUnit) -> bytes:
+    """Return an audio unit as MP4 holds it: AAC without its ADTS header, Opus as it is."""
+    if unit.stream.codec is not Codec.AAC:
+        return unit.data
+    return unit.data[7 if unit.data[1] & 1 else 9 :]
+
+
+def audio_duration(unit: AccessUnit, parameters: AudioParameters) -> int:
+    """Return how long one audio unit sounds, in 1/90000 s."""
+    if parameters.codec is Codec.AAC:
+        return round(AAC_FRAME * CLOCK_RATE / parameters.rate)
+    return round(opus_milliseconds(unit.data) * CLOCK_RATE / 1000)
+
+
+def opus_milliseconds(packet: bytes) -> float:
+    """Return how long an Opus packet sounds (RFC 6716, 3.1 and 3.2); 20 ms, the usual length, of an empty one."""
+    if not packet:
+        return 20.0
+    config, code = packet[0] >> 3, packet[0] & 3
+    if config < 12:
+        frame = OPUS_SILK_MS[config & 3]
+    elif config < 16:
+        frame = OPUS_HYBRID_MS[config & 1]
+    else:
+        frame = OPUS_CELT_MS[config & 3]
+    if code == 3:
+        return frame * (packet[1] & 63 if len(packet) > 1 else 1)
+    return frame * (1 if code == 0 else 2)
+
+
+@frozen
+class _Sps:
+    """The fields of a sequence parameter set that a container repeats."""
+
+    width: int
+    height: int
+    chroma_format: int
+    luma_depth: int
+    chroma_depth: int
+
+    @classmethod
+    def read(cls, unit: bytes) -> _Sps:
+        bits = _Bits(unescaped(unit[1:]))
+        profile = bits.take(8)
+        bits.take(16)
+        bits.golomb()
+        chroma, luma_depth, chroma_depth = _chroma(bits, profile)
+        _skip_order_count(bits)
+        bits.golomb()
+        bits.take(1)
+        columns, rows = bits.golomb() + 1, bits.golomb() + 1
+        frames_only = bits.take(1)
+        if not frames_only:
+            bits.take(1)
+        bits.take(1)
+        crop = [bits.golomb() for _ in range(4)] if bits.take(1) else [0, 0, 0, 0]
+        across, down = (1 if chroma in (0, 3) else 2), (2 if chroma == 1 else 1) * (2 - frames_only)
+        width = columns * 16 - across * (crop[0] + crop[1])
+        height = rows * 16 * (2 - frames_only) - down * (crop[2] + crop[3])
+        if not (0 < width <= 0xFFFF and 0 < height <= 0xFFFF):
+            raise UnreadableParametersError("a sequence parameter set with an impossible size")
+        return cls(width, height, chroma, luma_depth, chroma_depth)
+
+
+def _chroma(bits: _Bits, profile: int) -> tuple[int, int, int]:
+    if profile not in HIGH_PROFILES:
+        return 1, 8, 8
+    chroma = bits.golomb()
+    if chroma == 3:
+        bits.take(1)
+    luma_depth, chroma_depth = bits.golomb() + 8, bits.golomb() + 8
+    bits.take(1)
+    if chroma > 3 or luma_depth > 14 or chroma_depth > 14:
+        raise UnreadableParametersError("a sequence parameter set with an impossible chroma format")
+    if bits.take(1):
+        for index in range(12 if chroma == 3 else 8):
+            if bits.take(1):
+                _skip_scaling_list(bits, 16 if index < 6 else 64)
+    return chroma, luma_depth, chroma_depth
+
+
+def _skip_scaling_list(bits: _Bits, size: int) -> None:
+    last = following = 8
+    for _ in range(size):
+        if following:
+            following = (last + bits.signed_golomb()) % 256
+        last = following or last
+
+
+def _skip_order_count(bits: _Bits) -> None:
+    bits.golomb()
+    kind = bits.golomb()
+    if kind == 0:
+        bits.golomb()
+    elif kind == 1:
+        bits.take(1)
+        bits.signed_golomb()
+        bits.signed_golomb()
+        for _ in range(bits.golomb()):
+            bits.signed_golomb()
+
+
+def unescaped(data: bytes) -> bytes:
+    """Take out the bytes that keep start codes from arising inside a NAL unit (H.264, 7.4.1.1)."""
+    return data.replace(b"\0\0\3", b"\0\0")
+
+
+class _Bits:
+    """Bits from the most significant one on. ``IndexError`` behind the end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+
+    def take(self, count: int) -> int:
+        value = 0
+        for _ in range(count):
+            byte = self._data[self._position >> 3]
+            value = value << 1 | (byte >> (7 - (self._position & 7))) & 1
+            self._position += 1
+        return value
+
+    def golomb(self) -> int:
+        """Read ``ue(v)`` (H.264, 9.1)."""
+        zeros = 0
+        while not self.take(1):
+            zeros += 1
+        return (1 << zeros) - 1 + self.take(zeros)
+
+    def signed_golomb(self) -> int:
+        """Read ``se(v)`` (H.264, 9.1.1)."""
+        value = self.golomb()
+        return (value + 1) // 2 if value & 1 else -(value // 2)
