@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, Protocol
 
 import httpx
@@ -178,16 +179,10 @@ class Driver:
     ``Finish`` ...).
     """
 
-    def __init__(
-        self,
-        machine: Machine,
-        requests: Requests,
-        nursery: trio.Nursery,
-        order: Callable[[Command], None],
-    ) -> None:
+    def __init__(self, machine: Machine, room: Room, order: Callable[[Command], None]) -> None:
         self._machine = machine
-        self._requests = requests
-        self._nursery = nursery
+        self._requests = room.requests
+        self._nursery = room.nursery
         self._order = order
         self._exchanges: dict[int, Exchange] = {}
         self._alarm = math.inf
@@ -334,19 +329,57 @@ async def open_requests(
 ) -> AsyncIterator[Requests]:
     """The requests of one channel: over the user's client, or over connections of its own."""
     address = channel_url(url)
-    async with AsyncExitStack() as stack:
-        if client is not None:
+    if client is not None:
+        yield Requests(
+            address,
+            mime_type,
+            partial(client.build_request, timeout=_TIMEOUTS),
+            partial(client.send, stream=True),
+        )
+        return
+    async with TrickleTransport() as transport:
+        yield Requests(address, mime_type, _bare_request, transport.handle_async_request)
 
-            async def send(request: httpx.Request) -> httpx.Response:
-                return await client.send(request, stream=True)
 
-            def make(method: str, url: str, **options: object) -> httpx.Request:
-                return client.build_request(method, url, timeout=_TIMEOUTS, **options)  # type: ignore[arg-type]  # httpx's own keyword types
+@frozen
+class Room:
+    """Where one channel's requests live: how they are made, and the nursery of their tasks."""
 
-            yield Requests(address, mime_type, make, send)
-        else:
-            transport = await stack.enter_async_context(TrickleTransport())
-            yield Requests(address, mime_type, _bare_request, transport.handle_async_request)
+    requests: Requests
+    nursery: trio.Nursery
+
+
+@asynccontextmanager
+async def open_room(
+    url: str, mime_type: str, client: httpx.AsyncClient | None
+) -> AsyncIterator[Room]:
+    """A room that a cancellation outside does not reach: it ends when the block does, however that
+    ends.
+
+    So the block's own ``finally`` can still say goodbye over connections that work. What the block
+    raises comes out bare.
+    """
+    async with open_hidden_nursery() as outer:
+        shield = trio.CancelScope(shield=True)
+        room = await outer.start(_keep_room, shield, url, mime_type, client)
+        try:
+            yield room
+        finally:
+            shield.cancel()
+
+
+async def _keep_room(
+    shield: trio.CancelScope,
+    url: str,
+    mime_type: str,
+    client: httpx.AsyncClient | None,
+    *,
+    task_status: trio.TaskStatus[Room],
+) -> None:
+    with shield:
+        async with open_requests(url, mime_type, client) as requests, trio.open_nursery() as tasks:
+            task_status.started(Room(requests, tasks))
+            await trio.sleep_forever()
 
 
 def _bare_request(method: str, url: str, **options: object) -> httpx.Request:

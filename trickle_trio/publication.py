@@ -14,13 +14,7 @@ from attrs import evolve, frozen
 from trickle_core import wire
 from trickle_core.commands import Command, Ending, Finish, Grant, Lose
 from trickle_core.publisher import Publisher, PublisherSettings, Writer
-from trickle_trio.driver import (
-    ChannelEnded,
-    Driver,
-    Requests,
-    open_hidden_nursery,
-    open_requests,
-)
+from trickle_trio.driver import ChannelEnded, Driver, Room, open_room
 
 FAREWELL: Final = 2.0
 """Seconds that leaving may take: for the answers to the last segments, and for the DELETE of the
@@ -67,20 +61,18 @@ class Publication:
     segment``.
     """
 
-    def __init__(
-        self, requests: Requests, nursery: trio.Nursery, settings: PublisherSettings
-    ) -> None:
-        self.url = requests.url
+    def __init__(self, room: Room, settings: PublisherSettings) -> None:
+        self.url = room.requests.url
         self.ending: Ending | None = None
         self.status: int | None = None
         self.seq = -1
         """Sequence number of the segment last begun."""
         self._machine = Publisher(settings, jitter=random.random)
-        self._driver = Driver(self._machine, requests, nursery, self._obey)
+        self._driver = Driver(self._machine, room, self._obey)
         self._request = -1
         self._news = trio.lowlevel.ParkingLot()
         self._counts = PublicationStatistics()
-        nursery.start_soon(self._driver.keep_time)
+        room.nursery.start_soon(self._driver.keep_time)
         self._driver.input(self._machine.start)
 
     def statistics(self) -> PublicationStatistics:
@@ -187,14 +179,10 @@ async def open_publication(
     server. Leaving waits up to ``FAREWELL`` seconds for the last segments to arrive, also under
     cancellation.
     """
-    async with (
-        open_requests(url, mime_type, client) as requests,
-        open_hidden_nursery() as nursery,
-    ):
-        publication = Publication(requests, nursery, settings or PublisherSettings())
+    async with open_room(url, mime_type, client) as room:
+        publication = Publication(room, settings or PublisherSettings())
         try:
             yield publication
         finally:
             with trio.CancelScope(shield=True):
                 await publication.close()
-            nursery.cancel_scope.cancel()

@@ -14,18 +14,12 @@ from attrs import evolve, frozen
 from trickle_core import wire
 from trickle_core.commands import Command, Deliver, Ending, Finish, Truncate
 from trickle_core.subscriber import Reader, Subscriber, SubscriberSettings
-from trickle_trio.driver import (
-    ChannelEnded,
-    Driver,
-    Requests,
-    open_hidden_nursery,
-    open_requests,
-)
+from trickle_trio.driver import ChannelEnded, Driver, Room, open_room
 
 Start = Literal["live", "next"] | int
 """Where to begin: at the segment being written, at the one after it, or at a number."""
 
-_POSITIONS: Final[dict[Start, int]] = {"live": wire.LIVE_EDGE, "next": wire.NEXT_WRITE}
+_POSITIONS: Final[dict[str | int, int]] = {"live": wire.LIVE_EDGE, "next": wire.NEXT_WRITE}
 
 
 @frozen
@@ -81,19 +75,17 @@ class Subscription:
     publisher is silent; cancelling it is safe, no segment is lost by it.
     """
 
-    def __init__(
-        self, requests: Requests, nursery: trio.Nursery, settings: SubscriberSettings
-    ) -> None:
-        self.url = requests.url
+    def __init__(self, room: Room, settings: SubscriberSettings) -> None:
+        self.url = room.requests.url
         self.ending: Ending | None = None
         self.status: int | None = None
         self._machine = Subscriber(settings, jitter=random.random)
-        self._driver = Driver(self._machine, requests, nursery, self._obey)
+        self._driver = Driver(self._machine, room, self._obey)
         self._present: IncomingSegment | None = None
         self._next: IncomingSegment | None = None
         self._news = trio.lowlevel.ParkingLot()
         self._counts = SubscriptionStatistics()
-        nursery.start_soon(self._driver.keep_time)
+        room.nursery.start_soon(self._driver.keep_time)
         self._driver.input(self._machine.start)
 
     def statistics(self) -> SubscriptionStatistics:
@@ -178,13 +170,9 @@ async def open_subscription(
     settings = settings or SubscriberSettings()
     if start is not None:
         settings = evolve(settings, start=_POSITIONS.get(start, start))
-    async with (
-        open_requests(url, wire.MPEG_TS, client) as requests,
-        open_hidden_nursery() as nursery,
-    ):
-        subscription = Subscription(requests, nursery, settings)
+    async with open_room(url, wire.MPEG_TS, client) as room:
+        subscription = Subscription(room, settings)
         try:
             yield subscription
         finally:
             subscription.close()
-            nursery.cancel_scope.cancel()

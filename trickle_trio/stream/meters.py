@@ -1,0 +1,189 @@
+"""What a stream knows about itself: rates, delays, losses and their reasons."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Final
+
+import trio
+from attrs import define, field, frozen
+
+RATE_WINDOW: Final = 2.0
+"""Seconds over which a rate is taken."""
+
+DELAYS_KEPT: Final = 900
+"""Delays in the percentiles: half a minute at 30 frames a second."""
+
+ARRIVALS_KEPT: Final = 1024
+"""Frames that may be under way, or lost without a word, before their arrivals are forgotten."""
+
+
+class Drop(Enum):
+    """Why a frame did not come out."""
+
+    FRAMERATE = "above max_framerate"
+    SLOW_HANDLER = "the handler is slower than the input"
+    WITHHELD = "the handler withheld it"
+    OUT_OF_ORDER = "its time was not after that of the frame before"
+    NO_OUTPUT = "the output could not be written"
+    DAMAGED = "it could not be decoded"
+
+
+@define
+class Rate:
+    """Events a second over the last ``RATE_WINDOW`` seconds."""
+
+    _times: deque[float] = field(factory=deque)
+
+    def count(self, now: float) -> None:
+        """One more."""
+        self._times.append(now)
+        self._forget(now)
+
+    def at(self, now: float) -> float:
+        """Events a second by now: over the time since the first one while that is short."""
+        self._forget(now)
+        if len(self._times) < 2:
+            return 0.0
+        return len(self._times) / max(now - self._times[0], 1e-3)
+
+    def _forget(self, now: float) -> None:
+        while self._times and now - self._times[0] > RATE_WINDOW:
+            self._times.popleft()
+
+
+@frozen
+class StageTime:
+    """A station's work: how often, and milliseconds a time on average."""
+
+    count: int
+    mean_ms: float
+
+
+@define
+class _Stage:
+    count: int = 0
+    seconds: float = 0.0
+
+
+@frozen(kw_only=True)
+class StreamStatistics:
+    """A snapshot. Rates are a second, delays in milliseconds from a frame's arrival to its
+    processed form's sending.
+    """
+
+    seconds: float
+    frames_in: int
+    frames_out: int
+    audio_in: int
+    audio_out: int
+    ingress_video_fps: float
+    egress_video_fps: float
+    ingress_audio_fps: float
+    egress_audio_fps: float
+    latency_ms_p50: float | None
+    latency_ms_p95: float | None
+    latency_ms_p99: float | None
+    dropped: dict[str, int]
+    errors: dict[str, int]
+    last_error: str | None
+    stages: dict[str, StageTime]
+    width_in: int | None
+    height_in: int | None
+    width_out: int | None
+    height_out: int | None
+    segments_in: int
+    segments_skipped: int
+    segments_truncated: int
+    segments_out: int
+    segments_lost: int
+    bytes_in: int
+    bytes_out: int
+    last_input: float | None
+    last_output: float | None
+
+
+class Meters:
+    """The counters of one stream. Everything here is quick and never blocks."""
+
+    def __init__(self) -> None:
+        self.started = trio.current_time()
+        self.frames_in = self.frames_out = self.audio_in = self.audio_out = 0
+        self.dropped: Counter[Drop] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.last_error: str | None = None
+        self.size_in: tuple[int, int] | None = None
+        self.size_out: tuple[int, int] | None = None
+        self.last_input: float | None = None
+        self.last_output: float | None = None
+        self.video_in, self.video_out, self.sound_in, self.sound_out = (Rate() for _ in range(4))
+        self._arrivals: dict[int, float] = {}
+        self._delays: deque[float] = deque(maxlen=DELAYS_KEPT)
+        self._stages: dict[str, _Stage] = {}
+
+    def picture_arrived(self, pts: int) -> None:
+        """A coded picture is here."""
+        now = self.last_input = trio.current_time()
+        self.frames_in += 1
+        self.video_in.count(now)
+        self._arrivals[pts] = now
+        while len(self._arrivals) > ARRIVALS_KEPT:
+            del self._arrivals[next(iter(self._arrivals))]
+
+    def sound_arrived(self) -> None:
+        """A coded stretch of sound is here."""
+        self.audio_in += 1
+        self.last_input = trio.current_time()
+        self.sound_in.count(self.last_input)
+
+    def picture_left(self, pts: int) -> None:
+        """The processed form of the picture with this time has been sent."""
+        now = self.last_output = trio.current_time()
+        self.frames_out += 1
+        self.video_out.count(now)
+        arrived = self._arrivals.pop(pts, None)
+        if arrived is not None:
+            self._delays.append(now - arrived)
+
+    def sound_left(self) -> None:
+        """A stretch of sound has been sent."""
+        self.audio_out += 1
+        self.sound_out.count(trio.current_time())
+
+    def drop(self, reason: Drop, count: int = 1) -> None:
+        """Frames will not come out."""
+        if count:
+            self.dropped[reason] += count
+
+    def error(self, kind: str, text: str) -> None:
+        """Something went wrong and the stream lives on."""
+        self.errors[kind] += 1
+        self.last_error = text
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Take the time of a station's work on one item."""
+        stage = self._stages.setdefault(name, _Stage())
+        began = trio.current_time()
+        try:
+            yield
+        finally:
+            stage.count += 1
+            stage.seconds += trio.current_time() - began
+
+    def latency(self, share: float) -> float | None:
+        """Return the delay in milliseconds that this share of the last frames stayed below."""
+        if not self._delays:
+            return None
+        ranked = sorted(self._delays)
+        return 1000 * ranked[min(int(share * len(ranked)), len(ranked) - 1)]
+
+    def stages(self) -> dict[str, StageTime]:
+        """Every station's work so far."""
+        return {
+            name: StageTime(stage.count, 1000 * stage.seconds / max(stage.count, 1))
+            for name, stage in self._stages.items()
+        }

@@ -1,0 +1,72 @@
+"""What a stream is to do, and the bounds it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from attrs import field, frozen, validators
+
+
+class Pace(Enum):
+    """What happens when the handler is slower than the input."""
+
+    LIVE = "live"
+    """The newest frames win: older ones that wait for the handler are dropped, and counted."""
+    EVERY_FRAME = "every frame"
+    """Nothing is dropped; the input is held back."""
+
+
+@frozen(kw_only=True)
+class StreamPolicy:
+    """The bounds of a stream. Times are in seconds.
+
+    ``segment_seconds``: length of an output segment (one GOP). ``input_timeout``: without input for
+    so long, the stream ends. ``handler_timeout``: a frame's handler may take so long;
+    ``handler_strikes`` such frames in a row end the stream. ``waiting_frames``: decoded frames that
+    may wait for the handler, which bounds both delay and memory. ``sound_wait``: how far sound may
+    run ahead of the picture before it stops waiting for it. ``farewell``: how long a stop may take
+    to end the open segment. ``error_reports``: at most so many handler errors are logged and sent
+    as events in ten seconds.
+    """
+
+    pace: Pace = Pace.LIVE
+    segment_seconds: float = field(default=2.0, validator=validators.gt(0))
+    input_timeout: float = field(default=60.0, validator=validators.gt(0))
+    handler_timeout: float = field(default=10.0, validator=validators.gt(0))
+    handler_strikes: int = field(default=3, validator=validators.gt(0))
+    waiting_frames: int = field(default=8, validator=validators.gt(0))
+    sound_wait: float = field(default=1.0, validator=validators.gt(0))
+    farewell: float = field(default=1.0, validator=validators.gt(0))
+    error_reports: int = field(default=5, validator=validators.gt(0))
+
+
+@frozen(kw_only=True)
+class StreamSettings:
+    """One stream: its channels, and what was asked of it at the start.
+
+    An address that is None is not used. ``width`` and ``height`` (pixels, both or neither): the
+    size that the handler gets, scaled to fill and cropped; None: the input's. ``max_framerate``:
+    frames a second at most. ``detect_out_resolution``: the output takes the size of the frames that
+    the handler returns; otherwise the size it was given. ``params``: what goes to the processor.
+    """
+
+    request_id: str
+    subscribe_url: str | None = None
+    publish_url: str | None = None
+    control_url: str | None = None
+    events_url: str | None = None
+    data_url: str | None = None
+    width: int | None = None
+    height: int | None = None
+    max_framerate: int = field(default=24, validator=[validators.ge(1), validators.le(60)])
+    detect_out_resolution: bool = True
+    show_loading: bool = False
+    params: Mapping[str, Any] = field(factory=dict)
+    policy: StreamPolicy = field(factory=StreamPolicy)
+
+    def urls(self) -> dict[str, str]:
+        """The addresses in use, by their names."""
+        names = ("subscribe_url", "publish_url", "control_url", "events_url", "data_url")
+        return {name: url for name in names if (url := getattr(self, name))}
