@@ -1,0 +1,131 @@
+"""One connection: where it leads, its socket and its HTTP state, and what its faults are called."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from enum import Enum
+from typing import Final
+
+import h11
+import httpx
+import trio
+from attrs import define, field, frozen
+
+MAX_HEAD: Final = 64 * 1024
+"""Bytes of an unfinished head, chunk header or trailer that are held before the answer counts as garbage. Browsers and
+Go's client stop between 256 KiB and 10 MiB, most servers send below 8 KiB."""
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+@frozen
+class Origin:
+    """Where a connection leads. The host stays as the URL's bytes: Trio would refuse names with an underscore."""
+
+    scheme: str
+    host: bytes
+    port: int
+
+    @classmethod
+    def of(cls, url: httpx.URL) -> Origin:
+        """Where a checked URL leads."""
+        return cls(url.scheme, url.raw_host, url.port or DEFAULT_PORTS[url.scheme])
+
+
+@frozen
+class Timeouts:
+    """Seconds, infinite for no limit, from what httpx puts into ``request.extensions["timeout"]``.
+
+    ``connect`` covers TLS too, ``write`` each single write. ``read`` covers each wait for bytes, those of the head
+    included, but its clock stands still while the request's body is being sent: in httpx reading begins only then.
+    """
+
+    connect: float
+    write: float
+    read: float
+
+    @classmethod
+    def of(cls, request: httpx.Request) -> Timeouts:
+        """No extension, no limits."""
+        given = request.extensions.get("timeout", {})
+        connect, write, read = (given.get(name) for name in ("connect", "write", "read"))
+        return cls(
+            math.inf if connect is None else connect,
+            math.inf if write is None else write,
+            math.inf if read is None else read,
+        )
+
+
+def limit(seconds: float) -> AbstractContextManager[object]:
+    """``trio.fail_after``, or nothing at all where there is no limit."""
+    return nullcontext() if seconds == math.inf else trio.fail_after(seconds)
+
+
+class Phase(Enum):
+    """What was going on when something broke or took too long: httpx's errors are named after it."""
+
+    CONNECT = (httpx.ConnectError, httpx.ConnectTimeout)
+    WRITE = (httpx.WriteError, httpx.WriteTimeout)
+    READ = (httpx.ReadError, httpx.ReadTimeout)
+
+
+@contextmanager
+def httpx_errors(phase: Phase, request: httpx.Request) -> Iterator[None]:
+    """The one boundary at which the errors of Trio, h11 and the operating system become httpx's."""
+    broken, late = phase.value
+    try:
+        yield
+    except trio.TooSlowError as error:
+        raise late(f"{phase.name.lower()} timeout", request=request) from error
+    except h11.RemoteProtocolError as error:
+        raise httpx.RemoteProtocolError(str(error), request=request) from error
+    except h11.LocalProtocolError as error:
+        raise httpx.LocalProtocolError(str(error), request=request) from error
+    except trio.ClosedResourceError as error:
+        raise broken("the connection was closed on this side", request=request) from error
+    except (OSError, trio.BrokenResourceError) as error:
+        raise broken(str(error) or str(error.__cause__), request=request) from error
+
+
+@define(eq=False)
+class Connection:
+    """A socket, perhaps under TLS, and the state of HTTP on it. Owned by the transport, lent to one exchange."""
+
+    origin: Origin
+    socket: trio.SocketStream
+    stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]
+    http: h11.Connection = field(
+        factory=lambda: h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+    )
+    idle_since: float = math.inf
+
+    def close(self) -> None:
+        """Close the socket; whoever waits on it is woken with ``trio.ClosedResourceError``. May be repeated."""
+        self.socket.socket.close()
+
+    def is_open(self) -> bool:
+        """Whether this side has not closed it."""
+        return self.socket.socket.fileno() != -1
+
+    def is_tls(self) -> bool:
+        """Whether the bytes go through TLS."""
+        return self.stream is not self.socket
+
+    def is_between_requests(self) -> bool:
+        """Whether both messages are whole, both sides keep alive, and nothing came that nobody asked for."""
+        http = self.http
+        return (
+            http.our_state is h11.DONE
+            and http.their_state is h11.DONE
+            and http.trailing_data == (b"", False)
+            and self.is_open()
+        )
+
+    def is_silent(self) -> bool:
+        """Whether an idle connection is as it was left: anything to read is its end, or bytes out of turn.
+
+        Under TLS it may also be a late session ticket. Then a good connection is given up, which costs a handshake.
+        """
+        return not self.socket.socket.is_readable()

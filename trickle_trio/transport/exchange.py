@@ -1,0 +1,354 @@
+"""One request and its answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from enum import Enum, auto
+from typing import Final, cast
+
+import h11
+import httpx
+import trio
+from attrs import define, field
+
+from trickle_trio.transport.connection import Connection, Phase, Timeouts, httpx_errors, limit
+
+SMALL_BODY: Final = 16 * 1024
+"""A body that is at hand and no longer than this goes out with the head in one write, without a task: the send buffer
+of an idle connection takes it even if the peer reads nothing."""
+
+CONTINUE_PATIENCE: Final = 1.0
+"""Seconds to wait for the answer to ``Expect: 100-continue`` before the body is sent anyway, as curl and Go do; many
+servers do not know the header (RFC 9110, section 10.1.1)."""
+
+UNSENT_GRACE: Final = 0.05
+"""Seconds that a body still on its way gets to finish after a whole, friendly answer: the server may have read the
+last byte before our sender was scheduled again. Go's transport waits as long."""
+
+REFUSAL: Final = 300
+"""Statuses from here on tell that the server does without the rest of the body."""
+
+SWITCHING_PROTOCOLS: Final = 101
+
+
+class Stage(Enum):
+    """How far an exchange has come.
+
+    =========  ============================================  =========
+    from       when                                          to
+    =========  ============================================  =========
+    UNTOUCHED  the body is begun, or a first byte comes      AWAITING
+    AWAITING   the final head comes                          READING
+    READING    the answer's last byte has come               WHOLE
+    WHOLE      the body's sender has ended, or was stopped   RELEASED
+    UNTOUCHED  error, cancelled                              STALE
+    AWAITING   error, cancelled                              CUT
+    READING    error, ``aclose``                             CUT
+    =========  ============================================  =========
+
+    A cancelled read leaves READING as it is: no byte is lost, the next read goes on.
+    """
+
+    UNTOUCHED = auto()
+    AWAITING = auto()
+    READING = auto()
+    WHOLE = auto()
+    RELEASED = auto()
+    STALE = auto()
+    CUT = auto()
+
+
+ENDS: Final = {
+    Stage.UNTOUCHED: Stage.STALE,
+    Stage.AWAITING: Stage.CUT,
+    Stage.READING: Stage.CUT,
+    Stage.WHOLE: Stage.RELEASED,
+}
+"""What becomes of an exchange that is ended in each stage; the others have ended."""
+
+
+@define(eq=False)
+class Upload:
+    """The task that sends a body."""
+
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    heard: trio.Event = field(factory=trio.Event)
+    """The server has said something: whoever waits for 100 Continue may go on."""
+    over: trio.Event = field(factory=trio.Event)
+    """The task and the body's iterator have ended."""
+
+
+@define(eq=False)
+class Exchange(httpx.AsyncByteStream):
+    """One request and its answer on one connection; handed out as the answer's stream.
+
+    Iterating yields the body's bytes as they arrive, each HTTP chunk by itself, none held back. A read that is
+    cancelled loses nothing and can be repeated. A body that ends too early raises ``httpx.RemoteProtocolError``.
+    """
+
+    request: httpx.Request
+    connection: Connection
+    timeouts: Timeouts
+    give_back: Callable[[Connection], None]
+    stage: Stage = Stage.UNTOUCHED
+    _upload: Upload | None = None
+    _fault: Exception | None = None
+    """What went wrong with sending; raised where the answer is waited for or read."""
+    _ahead: bytes = b""
+    """A piece of the answer's body that came along with its head."""
+    _patience: trio.CancelScope | None = None
+    """The latest wait for bytes, where there is a read timeout."""
+
+    async def perform(self, nursery: trio.Nursery) -> httpx.Response:
+        """Send the head, begin the body, wait for the answer's head. Cancelling it closes the connection."""
+        try:
+            with self._cut_by_errors():
+                await self._send_request(nursery)
+                head = await self._receive_head()
+        except BaseException:
+            await self.aclose()
+            raise
+        return httpx.Response(
+            head.status_code,
+            headers=head.headers.raw_items(),
+            stream=self,
+            request=self.request,
+            extensions={"http_version": b"HTTP/" + head.http_version, "reason_phrase": head.reason},
+        )
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        with self._cut_by_errors():
+            while self.stage is Stage.READING:
+                piece, self._ahead = self._ahead or self._parse_piece(), b""
+                if piece:
+                    return piece
+                if self.stage is Stage.READING:
+                    await self._receive()
+        if self.stage is Stage.CUT:
+            raise httpx.ReadError("the answer was closed before its end", request=self.request)
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Give the connection back if both messages are whole, else close it; stop the body, wait for its iterator.
+
+        Cancelling is safe: the connection is settled all the same. A body that fails after the answer was whole has
+        nobody left to tell.
+        """
+        upload = self._upload
+        try:
+            if upload is not None and self.stage is Stage.WHOLE:
+                with trio.move_on_after(UNSENT_GRACE):
+                    await upload.over.wait()
+        finally:
+            self._let_go()
+        if upload is not None:
+            await upload.over.wait()
+
+    # The request's way out.
+
+    async def _send_request(self, nursery: trio.Nursery) -> None:
+        head = self._framed_head()
+        body = self._body_at_hand()
+        if body is not None:
+            if body:
+                self._touch()
+            ending = self._framed(h11.Data(body)) + self._framed(h11.EndOfMessage())
+            await self._write(head + ending)
+        elif await self._write(head):
+            self._upload = Upload()
+            nursery.start_soon(self._send_body, self._upload)
+
+    def _framed_head(self) -> bytes:
+        request = self.request
+        with httpx_errors(Phase.WRITE, request):
+            return self.connection.http.send(
+                h11.Request(
+                    method=request.method, target=request.url.raw_path, headers=request.headers.raw
+                )
+            )
+
+    def _framed(self, event: h11.Data | h11.EndOfMessage) -> bytes:
+        with httpx_errors(Phase.WRITE, self.request):
+            return self.connection.http.send(event)
+
+    def _body_at_hand(self) -> bytes | None:
+        stream = self.request.stream
+        if not isinstance(stream, httpx.ByteStream) or self._waits_for_continue():
+            return None
+        body = b"".join(stream)
+        return body if len(body) <= SMALL_BODY else None
+
+    def _waits_for_continue(self) -> bool:
+        return self.connection.http.client_is_waiting_for_100_continue
+
+    async def _write(self, data: bytes) -> bool:
+        """Whether the peer was still there. If not, its answer may be: the reader decides."""
+        try:
+            with httpx_errors(Phase.WRITE, self.request), limit(self.timeouts.write):
+                await self.connection.stream.send_all(data)
+        except BaseException as error:
+            self.connection.http.send_failed()
+            if not isinstance(error, httpx.WriteError):
+                raise
+            self._fault = error
+            return False
+        return True
+
+    async def _send_body(self, upload: Upload) -> None:
+        try:
+            with upload.scope:
+                if self._waits_for_continue():
+                    with trio.move_on_after(CONTINUE_PATIENCE):
+                        await upload.heard.wait()
+                await self._send_pieces()
+        except Exception as error:  # noqa: BLE001 - whatever the user's iterator raises goes to the reader
+            self._fault = error
+            self.connection.close()
+        except BaseException:
+            self.connection.close()
+            raise
+        finally:
+            self._end_upload(upload)
+
+    async def _send_pieces(self) -> None:
+        self._touch()
+        stream = cast("httpx.AsyncByteStream", self.request.stream)  # the transport has checked it
+        pieces = aiter(stream)
+        try:
+            async for piece in pieces:
+                if not await self._write_whole(self._framed(h11.Data(piece))):
+                    return
+            await self._write_whole(self._framed(h11.EndOfMessage()))
+        finally:
+            # httpx wraps a user's generator into one of its own that does not close it.
+            await close_outside_in(pieces, stream, getattr(stream, "_stream", None))
+
+    async def _write_whole(self, data: bytes) -> bool:
+        """Like ``_write``, but under TLS not to be cancelled: Trio's TLS stream cannot be read after a cancelled write.
+
+        Closing the socket ends it.
+        """
+        with trio.CancelScope(shield=self.connection.is_tls()):
+            alive = await self._write(data)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return alive
+
+    def _end_upload(self, upload: Upload) -> None:
+        upload.over.set()
+        self._start_clock()
+        if self.stage is Stage.WHOLE:
+            self._let_go()
+
+    # The answer's way in.
+
+    async def _receive_head(self) -> h11.Response:
+        while not isinstance(event := self._parse(), h11.Response):
+            if isinstance(event, h11.InformationalResponse):
+                self._heed_interim(event)
+            else:
+                await self._receive()
+        self._begin_reading(event)
+        return event
+
+    def _heed_interim(self, event: h11.InformationalResponse) -> None:
+        if event.status_code == SWITCHING_PROTOCOLS:
+            raise httpx.RemoteProtocolError("the server switched protocols", request=self.request)
+        if self._upload is not None:
+            self._upload.heard.set()
+
+    def _begin_reading(self, head: h11.Response) -> None:
+        self.stage = Stage.READING
+        if self._upload is not None:
+            # Cancelled first, so that a body which waits for 100 Continue is never begun.
+            if head.status_code >= REFUSAL:
+                self._upload.scope.cancel()
+            self._upload.heard.set()
+        self._ahead = self._parse_piece()
+
+    def _parse_piece(self) -> bytes:
+        """A piece of the body that has come, or nothing; notices the body's end."""
+        event = self._parse()
+        if isinstance(event, h11.Data):
+            return bytes(event.data)
+        if isinstance(event, h11.EndOfMessage):
+            self._end_reading()
+        return b""
+
+    def _end_reading(self) -> None:
+        self.stage = Stage.WHOLE
+        server_closes = self.connection.http.their_state is not h11.DONE
+        if server_closes or not self._is_uploading():
+            self._let_go()
+
+    def _parse(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        with httpx_errors(Phase.READ, self.request):
+            return self.connection.http.next_event()
+
+    async def _receive(self) -> None:
+        with httpx_errors(Phase.READ, self.request):
+            data = await self._wait_for_bytes()
+            http = self.connection.http
+            if data:
+                self._touch()
+            elif http.their_state is h11.SEND_RESPONSE:
+                raise h11.RemoteProtocolError("the server closed the connection before it answered")
+            http.receive_data(data)
+
+    async def _wait_for_bytes(self) -> bytes:
+        stream = self.connection.stream
+        if self.timeouts.read == math.inf:
+            return bytes(await stream.receive_some())
+        with trio.CancelScope() as self._patience:
+            if not self._is_uploading():
+                self._start_clock()
+            return bytes(await stream.receive_some())
+        raise trio.TooSlowError
+
+    def _start_clock(self) -> None:
+        if self._patience is not None:
+            self._patience.deadline = trio.current_time() + self.timeouts.read
+
+    # Both.
+
+    def _is_uploading(self) -> bool:
+        return self._upload is not None and not self._upload.over.is_set()
+
+    def _touch(self) -> None:
+        if self.stage is Stage.UNTOUCHED:
+            self.stage = Stage.AWAITING
+
+    @contextmanager
+    def _cut_by_errors(self) -> Iterator[None]:
+        """End the exchange if reading fails, and raise the fault of the sender if that is what lies behind it."""
+        try:
+            yield
+        except httpx.TransportError:
+            self._let_go()
+            if self._fault is None:
+                raise
+        else:
+            return
+        raise self._fault
+
+    def _let_go(self) -> None:
+        """End the exchange, unless it has ended. May be repeated."""
+        if self.stage not in ENDS:
+            return
+        self.stage = ENDS[self.stage]
+        if self._upload is not None and self._is_uploading():
+            self._upload.scope.cancel()
+            self.connection.close()
+        self.give_back(self.connection)
+
+
+async def close_outside_in(*closables: object) -> None:
+    """Close what can be closed, each even if one before it fails. Closing what has ended costs nothing."""
+    async with AsyncExitStack() as stack:
+        for closable in reversed(closables):
+            if (aclose := getattr(closable, "aclose", None)) is not None:
+                stack.push_async_callback(aclose)
