@@ -1,0 +1,112 @@
+"""One handler: a user's callable, how it is called, and where it runs.
+
+``async def`` runs in the Trio loop, ``def`` in a worker thread. What raises in it comes out as a ``HandlerError``;
+``trio.Cancelled``, ``KeyboardInterrupt`` and their like are no exceptions of the handler and pass through.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final
+
+from attrs import define, field, frozen
+
+from trickle_trio.processor.decorators import HandlerKind, Mark, mark_of
+from trickle_trio.processor.errors import HandlerError
+from trickle_trio.processor.signatures import (
+    KIND_NAMES,
+    CallShape,
+    is_async,
+    long_name,
+    read_shape,
+)
+from trickle_trio.processor.threads import ThreadRunner
+from trickle_trio.processor.watch import LoopWatch
+
+SPARE_THREADS: Final = 3
+"""Threads of a handler beyond its concurrency: as many calls may hang before its frames wait for a thread."""
+
+_PER_FRAME: Final = (HandlerKind.VIDEO, HandlerKind.AUDIO)
+
+_ASYNCIO_ERRORS: Final = ("no running event loop", "no current event loop")
+
+
+@frozen
+class HandlerStatistics:
+    """What one handler did besides its work.
+
+    ``abandoned``: plain calls given up while they ran; ``hung``: those still running; ``blocked``: steps in which an
+    async handler held the event loop too long.
+    """
+
+    abandoned: int = 0
+    hung: int = 0
+    blocked: int = 0
+
+    def __add__(self, other: HandlerStatistics) -> HandlerStatistics:
+        return HandlerStatistics(
+            self.abandoned + other.abandoned, self.hung + other.hung, self.blocked + other.blocked
+        )
+
+
+@define(eq=False)
+class Handler:
+    """A user's callable, ready to be called with its payload: a frame, the parameters, or nothing."""
+
+    label: str
+    mark: Mark
+    in_thread: bool
+    _function: Callable[..., Any]
+    _shape: CallShape
+    _watch: LoopWatch = field(init=False)
+    _threads: ThreadRunner = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._watch = LoopWatch(self.label, spared=int(self.mark.kind in _PER_FRAME))
+        self._threads = ThreadRunner(self.mark.concurrency + SPARE_THREADS)
+
+    @classmethod
+    def make(cls, function: object, kind: HandlerKind) -> Handler:
+        """Turn what a user gave into a handler.
+
+        Raises TypeError, saying what it got and what was expected, for what cannot be called as one.
+        """
+        mark = mark_of(function) or Mark(kind)
+        checked = _check_callable(function, kind, mark)
+        label = f"{KIND_NAMES[kind]} {mark.name or long_name(checked)!r}"
+        return cls(label, mark, not is_async(checked), checked, read_shape(checked, kind, label))
+
+    async def call(self, payload: Any = None) -> Any:
+        """Call it and return what it returns. Cancelling is safe: an async handler is cancelled, a plain one given up.
+
+        Raises HandlerError for whatever the user's code raises.
+        """
+        try:
+            bound = self._shape.bind(self._function, payload)
+            result = await self._threads.run(bound) if self.in_thread else bound()
+            return await self._watch.drive(result) if inspect.isawaitable(result) else result
+        except Exception as error:
+            raise HandlerError(self.label, f"raised {_describe(error)}") from error
+
+    def statistics(self) -> HandlerStatistics:
+        """Return the counters as they stand."""
+        return HandlerStatistics(self._threads.abandoned, self._threads.hung, self._watch.blocked)
+
+
+def _check_callable(function: object, kind: HandlerKind, mark: Mark) -> Callable[..., Any]:
+    expected = f"expected a function as {KIND_NAMES[kind]}"
+    if isinstance(function, type):
+        raise TypeError(f"{expected}; got the class {function.__name__}: make an instance of it")
+    if not callable(function):
+        raise TypeError(f"{expected}; got {function!r}")
+    if mark.kind is not kind:
+        raise TypeError(f"{expected}; got {long_name(function)!r}, marked @{mark.kind.value}")
+    return function
+
+
+def _describe(error: Exception) -> str:
+    text = f"{type(error).__name__}: {error}"
+    if any(phrase in text for phrase in _ASYNCIO_ERRORS):
+        return f"{text} (asyncio does not run here: use Trio's counterparts, as trio.sleep)"
+    return text

@@ -1,0 +1,102 @@
+"""Running plain handlers in worker threads that never hold up a stop.
+
+Python cannot end a thread. A call that is cancelled is therefore given up: the caller goes on at once, the thread runs
+on until its code returns, and is counted. It keeps its place in the limiter until then, so that a handler that hangs
+on every frame leaves ``capacity`` threads behind and not one a frame.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any
+
+import trio
+from attrs import define, field
+
+
+class _CallState(Enum):
+    WAITING = auto()
+    RUNNING = auto()
+    ABANDONED = auto()
+    OVER = auto()
+
+
+@define(eq=False)
+class _Call:
+    """One call, shared by the task that waits and the thread that works."""
+
+    function: Callable[[], Any]
+    state: _CallState = _CallState.WAITING
+    result: Any = None
+
+
+@define(eq=False)
+class ThreadRunner:
+    """The threads of one handler, ``capacity`` at most.
+
+    ``abandoned``: calls that were given up while they ran. ``hung``: how many of those are still running.
+    """
+
+    capacity: int
+    abandoned: int = field(default=0, init=False)
+    hung: int = field(default=0, init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    _limiter: trio.CapacityLimiter = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._limiter = trio.CapacityLimiter(self.capacity)
+
+    async def run(self, function: Callable[[], Any]) -> Any:
+        """Run ``function`` in a thread and wait for its result.
+
+        Cancelling returns at once, whatever the function does; before it has begun, it never begins.
+        """
+        call = _Call(function)
+        try:
+            return await trio.to_thread.run_sync(
+                self._work, call, abandon_on_cancel=True, limiter=self._limiter
+            )
+        except trio.Cancelled:
+            self._give_up(call)
+            raise
+
+    def _work(self, call: _Call) -> Any:
+        """Do the call; the only part that runs in the thread."""
+        with self._lock:
+            if call.state is _CallState.ABANDONED:
+                return None
+            call.state = _CallState.RUNNING
+        try:
+            call.result = call.function()
+        finally:
+            self._finish(call)
+        return call.result
+
+    def _finish(self, call: _Call) -> None:
+        with self._lock:
+            unwanted = call.state is _CallState.ABANDONED
+            call.state = _CallState.OVER
+            self.hung -= unwanted
+        if unwanted:
+            _discard(call.result)
+
+    def _give_up(self, call: _Call) -> None:
+        with self._lock:
+            before = call.state
+            if before is _CallState.OVER:
+                # It finished while the cancellation was on its way.
+                return _discard(call.result)
+            call.state = _CallState.ABANDONED
+            hangs = before is _CallState.RUNNING
+            self.abandoned += hangs
+            self.hung += hangs
+        return None
+
+
+def _discard(result: Any) -> None:
+    """Close a coroutine that nobody will await: Python warns of forgotten ones."""
+    if inspect.iscoroutine(result):
+        result.close()
