@@ -45,11 +45,11 @@ class ElementaryStream:
 class AccessUnit:
     """One coded picture, or one coded audio frame.
 
-    ``data`` is H.264/H.265 with start codes (Annex B), AAC with its ADTS header, MP2 with its header, or a bare Opus
-    packet. ``pts`` and ``dts`` are in 1/90000 s; as the demuxer gives them they have 33 bits and wrap, behind a
-    ``Timeline`` they are unbounded and rise. ``dts`` equals ``pts`` where the wire gives none.
-    ``key``: decoding can start here. ``damaged``: packets of this unit were lost; ``lost_before``: something between the
-    unit before and this one was.
+    ``data`` is H.264/H.265 with start codes (Annex B), AAC with its ADTS header, MP2 with its
+    header, or a bare Opus packet. ``pts`` and ``dts`` are in 1/90000 s; as the demuxer gives them
+    they have 33 bits and wrap, behind a ``Timeline`` they are unbounded and rise. ``dts`` equals
+    ``pts`` where the wire gives none. ``key``: decoding can start here. ``damaged``: packets of this
+    unit were lost; ``lost_before``: something between the unit before and this one was.
     """
 
     stream: ElementaryStream

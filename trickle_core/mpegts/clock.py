@@ -1,0 +1,81 @@
+"""The program clock (PCR) of a stream that is written: which values, and where.
+
+Source: ISO/IEC 13818-1, 2.4.2.2, 2.4.3.5 and 2.7.2 (at least every 100 ms). A PCR says at what time
+its byte reaches the receiver; a unit must be there before its DTS, so the clock runs ``lead`` ahead
+of what is written. Players on the internet hardly look at it, hardware decoders and analysers do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from attrs import Factory, define
+
+from trickle_core.mpegts.units import CLOCK_RATE, AccessUnit
+
+LEAD: Final = CLOCK_RATE // 5
+"""200 ms: more than sound and picture are apart in a stream that is written as it comes."""
+
+_INTERVAL: Final = CLOCK_RATE // 10
+_OFTEN: Final = CLOCK_RATE // 25
+"""40 ms, DVB's recommendation (TR 101 290): for a clock that goes with sound, of which not every
+frame needs one; and for one that goes on with the sound when the picture stops. Two audio frames
+later at most it is there, which is below the 100 ms."""
+_CATCH_UP: Final = CLOCK_RATE
+"""After a longer gap the clock jumps: a steady one would be sent all at once anyway."""
+
+
+@define
+class Ticks:
+    """The clock values due with a unit, in 1/90000 s: packets of their own in front, and its own."""
+
+    before: Sequence[int] = ()
+    own: int | None = None
+
+
+@define
+class ProgramClock:
+    """Decides when the clock is due. It goes with the units of ``pid``; always rises."""
+
+    pid: int
+    lead: int = LEAD
+    _last: int | None = None
+    _marks: dict[int, int] = Factory(dict)
+    """Since the last value: the dts of the first unit of each stream, or the one that it came with."""
+
+    def tick(self, unit: AccessUnit) -> Ticks:
+        """What is due with this unit. No value is after the unit's dts."""
+        target = unit.dts - self.lead
+        if self._last is None:
+            return self._first(unit, target)
+        if unit.stream.pid != self.pid:
+            return Ticks(self._beside(unit, self._last))
+        wanted = unit.stream.codec.is_video or target - self._last >= _OFTEN
+        before = range(max(self._last + _INTERVAL, target - _CATCH_UP), target, _INTERVAL)
+        own = max(target, self._last + 1)
+        if not wanted or own > unit.dts:
+            return Ticks()
+        self._set(unit, own)
+        return Ticks(before, own)
+
+    def _first(self, unit: AccessUnit, target: int) -> Ticks:
+        self._set(unit, target)
+        return Ticks((), target) if unit.stream.pid == self.pid else Ticks((target,))
+
+    def _beside(self, unit: AccessUnit, last: int) -> Sequence[int]:
+        """A unit of another stream: the clock goes on by the time that passed in that stream.
+
+        By that, and not to that stream's own time: sound may be written ahead of the picture, and a
+        clock that followed it would overtake the picture's DTS.
+        """
+        elapsed = unit.dts - self._marks.setdefault(unit.stream.pid, unit.dts)
+        value = min(last + elapsed, unit.dts)
+        if elapsed < _OFTEN or value <= last:
+            return ()
+        self._set(unit, value)
+        return (value,)
+
+    def _set(self, unit: AccessUnit, value: int) -> None:
+        self._last = value
+        self._marks = {unit.stream.pid: unit.dts}

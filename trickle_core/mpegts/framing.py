@@ -1,0 +1,191 @@
+"""From a PES to access units: one picture each for video, single coded frames for audio.
+
+Both keep the clock for units that the wire gives no time. Times here have 33 bits and wrap.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final, Literal, Protocol
+
+from attrs import define
+
+from trickle_core.mpegts.audio import (
+    AudioHeader,
+    Unreadable,
+    parse_adts,
+    parse_mpeg_audio,
+    parse_opus,
+)
+from trickle_core.mpegts.findings import Damage, DamageReason, TsEvent
+from trickle_core.mpegts.nal import is_key
+from trickle_core.mpegts.pes import Pes
+from trickle_core.mpegts.units import (
+    CLOCK_RATE,
+    CLOCK_WRAP,
+    AccessUnit,
+    Codec,
+    ElementaryStream,
+)
+
+Parser = Callable[[bytes, int], AudioHeader | Unreadable]
+
+
+class Framer(Protocol):
+    """Cuts the PES of one stream into access units."""
+
+    stream: ElementaryStream
+
+    def units(self, pes: Pes, *, damaged: bool, lost_before: bool) -> list[TsEvent]:
+        """The units of a PES, and what was wrong with it.
+
+        ``damaged``: packets were lost, or its end is not there. ``lost_before``: something between
+        the PES before and this one was.
+        """
+        ...
+
+
+@define
+class VideoFramer:
+    """One PES is one access unit: libavformat, GStreamer and hardware encoders send it so.
+
+    A known gap: broadcast multiplexes may put several pictures into one PES; they come out as one
+    unit. Finding the borders would mean to search every byte.
+    """
+
+    stream: ElementaryStream
+    _dts: int | None = None
+    _period: int = CLOCK_RATE // 30
+    """The distance of the last two pictures; a guess that half of the world uses before."""
+
+    def units(self, pes: Pes, *, damaged: bool, lost_before: bool) -> list[TsEvent]:
+        """See ``Framer``."""
+        if not pes.data:
+            return []
+        times = self._times(pes)
+        if times is None:
+            return [Damage(self.stream.pid, DamageReason.NO_TIMESTAMP)]
+        key = is_key(pes.data, self.stream.codec)
+        return [AccessUnit(self.stream, pes.data, *times, key, damaged, lost_before)]
+
+    def _times(self, pes: Pes) -> tuple[int, int] | None:
+        """The PES's pts and dts; None before the first that the wire gives.
+
+        A picture without a time comes one period after the one before: the time after it is not
+        known yet, and waiting for it, to interpolate, would cost a frame of delay. How the decoder
+        will reorder it is not known either, so pts = dts.
+        """
+        if pes.pts is not None:
+            dts = pes.pts if pes.dts is None else pes.dts
+            self._learn(dts)
+            return pes.pts, dts
+        if self._dts is None:
+            return None
+        self._dts = (self._dts + self._period) % CLOCK_WRAP
+        return self._dts, self._dts
+
+    def _learn(self, dts: int) -> None:
+        if self._dts is not None:
+            step = (dts - self._dts) % CLOCK_WRAP
+            # Above a second it is a gap or a jump, not the frame rate.
+            self._period = step if 0 < step <= CLOCK_RATE else self._period
+        self._dts = dts
+
+
+_SYNC: Final[dict[Codec, re.Pattern[bytes]]] = {
+    # Two bytes with which a frame can begin: where to look after garbage.
+    Codec.AAC: re.compile(rb"\xff[\xf0\xf1\xf8\xf9]"),
+    Codec.MP2: re.compile(rb"\xff[\xe2-\xff]"),
+    Codec.OPUS: re.compile(rb"\x7f[\xe0-\xff]"),
+}
+_PARSERS: Final[dict[Codec, Parser]] = {
+    Codec.AAC: parse_adts,
+    Codec.MP2: parse_mpeg_audio,
+    Codec.OPUS: parse_opus,
+}
+
+
+_UNTIMED: Final = -1
+
+
+@define
+class AudioFramer:
+    """Cuts a PES into coded frames by their headers, each with a time of its own.
+
+    The time of a PES is that of the first frame that begins in it (2.4.3.7); the others follow by
+    the lengths of those before. A frame may go on in the next PES: its beginning is kept, 64 KiB at
+    most.
+    """
+
+    stream: ElementaryStream
+    _rest: bytes = b""
+    """The beginning of a frame that goes on. Where it is not empty there is an anchor."""
+    _anchor: int = _UNTIMED
+    """The last time that the wire gave."""
+    _elapsed: int = 0
+    """Samples since then."""
+
+    def units(self, pes: Pes, *, damaged: bool, lost_before: bool) -> list[TsEvent]:
+        """See ``Framer``. A frame that is not whole because of a loss is left out."""
+        if self._anchor == _UNTIMED and pes.pts is None:
+            return [Damage(self.stream.pid, DamageReason.NO_TIMESTAMP)]
+        rest = b"" if lost_before else self._rest
+        events = list(self._cut(rest + pes.data, len(rest), pes.pts, lost=lost_before))
+        if damaged:
+            self._rest = b""
+        return events
+
+    def _cut(self, data: bytes, border: int, pts: int | None, *, lost: bool) -> Iterator[TsEvent]:
+        """Frame by frame; ``border``: where the PES before ends and the one with ``pts`` begins."""
+        parse = _PARSERS[self.stream.codec]
+        pos = 0
+        while pos < len(data):
+            frame = parse(data, pos)
+            if frame is Unreadable.WRONG or self._misleads(frame, data, pos, border):
+                yield Damage(self.stream.pid, DamageReason.BAD_FRAME)
+                pos = self._resync(data, max(pos + 1, border))
+                lost = True
+                continue
+            if pts is not None and pos >= border:
+                self._anchor, self._elapsed, pts = pts, 0, None
+            if frame is Unreadable.SHORT or frame.end > len(data):
+                break
+            yield self._unit(data, frame, lost=lost)
+            pos, lost = frame.end, False
+        self._rest = data[pos:]
+
+    def _misleads(
+        self, frame: AudioHeader | Literal[Unreadable.SHORT], data: bytes, pos: int, border: int
+    ) -> bool:
+        """Whether a frame begun in the PES before does not go on in this one.
+
+        So it is when the consumer skipped a segment, or a publisher started anew.
+        """
+        if frame is Unreadable.SHORT or not pos < border < frame.end:
+            return False
+        return _PARSERS[self.stream.codec](data, frame.end) is Unreadable.WRONG
+
+    def _resync(self, data: bytes, start: int) -> int:
+        """Where the next frame begins that another one follows, as far as the bytes tell."""
+        candidates = (match.start() for match in _SYNC[self.stream.codec].finditer(data, start))
+        return next((at for at in candidates if self._is_confirmed(data, at)), len(data))
+
+    def _is_confirmed(self, data: bytes, at: int) -> bool:
+        parse = _PARSERS[self.stream.codec]
+        frame = parse(data, at)
+        if isinstance(frame, AudioHeader):
+            return parse(data, frame.end) is not Unreadable.WRONG
+        return frame is Unreadable.SHORT
+
+    def _unit(self, data: bytes, frame: AudioHeader, *, lost: bool) -> AccessUnit:
+        # After garbage the time may be early by what it hid; the next PES sets it right.
+        time = (self._anchor + self._elapsed * CLOCK_RATE // frame.rate) % CLOCK_WRAP
+        self._elapsed += frame.samples
+        coded = data[frame.start : frame.end]
+        return AccessUnit(self.stream, coded, time, time, key=True, lost_before=lost)
+
+
+def framer(stream: ElementaryStream) -> Framer:
+    """The framer for a stream's codec."""
+    return VideoFramer(stream) if stream.codec.is_video else AudioFramer(stream)

@@ -1,0 +1,181 @@
+"""Access units in, packets of a transport stream out, at once: nothing waits for another stream.
+
+Source: ISO/IEC 13818-1, 2.4.3 and 2.7. What receivers get that other muxers do not give them: the
+length of a picture where it fits, and stuffing at the end of every one where it does not, so that a
+receiver knows the end of a picture with its last packet and not with the next picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from attrs import define
+
+from trickle_core.errors import LocalProtocolError
+from trickle_core.mpegts.audio import opus_control_header
+from trickle_core.mpegts.clock import LEAD, ProgramClock
+from trickle_core.mpegts.nal import with_delimiter
+from trickle_core.mpegts.packets import (
+    ADAPTED,
+    HAS_PAYLOAD,
+    NULL_PID,
+    PAYLOAD,
+    PIDS,
+    RANDOM_ACCESS,
+    STARTS,
+    adaptation,
+    plain_header,
+    stretched,
+)
+from trickle_core.mpegts.pes import LENGTH_END, LONGEST, pes_header
+from trickle_core.mpegts.tables import PAT_PID, Program, build_pat, build_pmt
+from trickle_core.mpegts.units import AccessUnit, Codec, ElementaryStream
+
+_PROGRAM: Final = 1
+_PMT_PID: Final = 0x1000
+"""libavformat's choice; the next free one where a stream has it."""
+
+# Table 2-22. Opus is private data in the eyes of the standard.
+_VIDEO_ID: Final = 0xE0
+_AUDIO_ID: Final = 0xC0
+_PRIVATE_ID: Final = 0xBD
+
+_LONGEST_AUDIO: Final = LONGEST - 300
+"""Bytes: what a PES can count, less its header and Opus' own."""
+
+
+@define
+class _Lane:
+    """The packets of one PID, counted on and on."""
+
+    pid: int
+    counter: int = 0
+    _plain: tuple[bytes, ...] = ()
+    """Headers of packets of nothing but payload, by counter."""
+
+    def __attrs_post_init__(self) -> None:
+        self._plain = tuple(plain_header(self.pid, at).to_bytes(4) for at in range(16))
+
+    def pack(self, field: bytes, content: bytes) -> bytes:
+        """The packets of one unit; ``field``: the adaptation field of the first."""
+        room = PAYLOAD - len(field)
+        if len(content) <= room:
+            return self._packet(STARTS, stretched(field, room - len(content)), content)
+        first = self._packet(STARTS, field, content[:room])
+        count, rest = divmod(len(content) - room, PAYLOAD)
+        middle = self._middle(content, room, count)
+        if rest == 0:
+            return first + middle
+        return first + middle + self._packet(0, stretched(b"", PAYLOAD - rest), content[-rest:])
+
+    def bare(self, field: bytes) -> bytes:
+        """A packet of nothing but an adaptation field; such are not counted (2.4.3.3)."""
+        header = plain_header(self.pid, self.counter - 1) & ~HAS_PAYLOAD | ADAPTED
+        return header.to_bytes(4) + stretched(field, PAYLOAD - len(field))
+
+    def _packet(self, flags: int, field: bytes, payload: bytes) -> bytes:
+        header = plain_header(self.pid, self.counter) | flags | (ADAPTED if field else 0)
+        self.counter = self.counter + 1 & 0xF
+        return header.to_bytes(4) + field + payload
+
+    def _middle(self, content: bytes, start: int, count: int) -> bytes:
+        """Full packets. Most of a stream is such: each costs one slice, the rest is done at once."""
+        parts = [b""] * (2 * count)
+        parts[::2] = (self._plain * (count // 16 + 2))[self.counter : self.counter + count]
+        ends = range(start + PAYLOAD, start + PAYLOAD * count + 1, PAYLOAD)
+        parts[1::2] = [content[end - PAYLOAD : end] for end in ends]
+        self.counter = self.counter + count & 0xF
+        return b"".join(parts)
+
+
+class Muxer:
+    """Writes one program. One for a whole output: its counters and its clock run on over segments.
+
+    Units of each stream in the order of their dts; streams may interleave as they come. Nothing is
+    held: what ``write`` returns is the whole unit.
+    """
+
+    def __init__(self, streams: Sequence[ElementaryStream], *, lead: int = LEAD) -> None:
+        """``lead``: how far the program clock runs ahead of the units' dts, in 1/90000 s.
+
+        Raises ``LocalProtocolError`` for streams that cannot be one program; see ``change``.
+        """
+        self._lanes: dict[int, _Lane] = {}
+        self._version = -1
+        self._clock = ProgramClock(NULL_PID, lead)
+        self.change(streams)
+
+    def change(self, streams: Sequence[ElementaryStream]) -> None:
+        """The program consists of these streams from the next tables on.
+
+        Raises ``LocalProtocolError`` where there are none, a PID is taken twice or is none that a
+        stream may have (0x20 to 0x1ffe), or the table would not fit a section (some 60 streams).
+        """
+        pids = [stream.pid for stream in streams]
+        if not pids or len(set(pids)) < len(pids) or any(pid not in PIDS for pid in pids):
+            raise LocalProtocolError(f"no program can have streams with the PIDs {pids}")
+        program = Program(_PROGRAM, next(p for p in range(_PMT_PID, PIDS.stop) if p not in pids))
+        clock = next((stream.pid for stream in streams if stream.codec.is_video), pids[0])
+        try:
+            pmt = build_pmt(program, streams, clock=clock, version=self._version + 1)
+        except ValueError as error:
+            raise LocalProtocolError(str(error)) from error
+        self._version += 1
+        self._tables = {PAT_PID: build_pat(program), program.pid: pmt}
+        self._streams = {stream.pid: stream for stream in streams}
+        self._clock.pid = clock
+
+    def tables(self) -> bytes:
+        """PAT and PMT, for the start of each segment: where a receiver may join."""
+        # pointer_field 0: the section starts at once. What is behind it is filled with 0xff, and
+        # not by stuffing, which would be legal too: so do all the others.
+        contents = ((pid, b"\x00" + section) for pid, section in self._tables.items())
+        padded = ((pid, content + b"\xff" * (-len(content) % PAYLOAD)) for pid, content in contents)
+        return b"".join(self._lane(pid).pack(b"", content) for pid, content in padded)
+
+    def write(self, unit: AccessUnit) -> bytes:
+        """The packets of one unit, and those of the clock that are due before it.
+
+        ``pts`` and ``dts`` in 1/90000 s, of any size: they are written modulo 33 bits. Raises
+        ``LocalProtocolError`` for a unit of no stream of this muxer, a pts before its dts, and an
+        audio frame that no PES can hold.
+        """
+        self._check(unit)
+        ticks = self._clock.tick(unit)
+        clock = [self._lane(self._clock.pid).bare(adaptation(0, pcr=pcr)) for pcr in ticks.before]
+        starts = RANDOM_ACCESS if unit.key and unit.stream.codec.is_video else 0
+        field = adaptation(starts, pcr=ticks.own)
+        packets = self._lane(unit.stream.pid).pack(field, _content(unit, len(field)))
+        return b"".join([*clock, packets]) if clock else packets
+
+    def _lane(self, pid: int) -> _Lane:
+        return self._lanes.get(pid) or self._lanes.setdefault(pid, _Lane(pid))
+
+    def _check(self, unit: AccessUnit) -> None:
+        stream = self._streams.get(unit.stream.pid)
+        if stream is not unit.stream and stream != unit.stream:
+            raise LocalProtocolError(f"a unit of {unit.stream}, which this muxer does not have")
+        if unit.pts < unit.dts:
+            raise LocalProtocolError(f"a unit that is shown at {unit.pts}, decoded at {unit.dts}")
+        if not stream.codec.is_video and len(unit.data) > _LONGEST_AUDIO:
+            raise LocalProtocolError(
+                f"an audio frame of {len(unit.data)} bytes, too long for a PES"
+            )
+
+
+def _content(unit: AccessUnit, field: int) -> bytes:
+    """The PES of a unit, behind an adaptation field of ``field`` bytes."""
+    codec = unit.stream.codec
+    if not codec.is_video:
+        control = opus_control_header(len(unit.data)) if codec is Codec.OPUS else b""
+        stream_id = _PRIVATE_ID if codec is Codec.OPUS else _AUDIO_ID
+        data = control + unit.data
+        return pes_header(stream_id, len(data), unit.pts, unit.dts) + data
+    data = with_delimiter(unit.data, codec)
+    header = pes_header(_VIDEO_ID, len(data), unit.pts, unit.dts)
+    is_full = (field + len(header) + len(data)) % PAYLOAD == 0
+    if is_full and not any(header[4:LENGTH_END]):
+        # No length, and no room for the stuffing that would tell the end: one byte makes some.
+        header = pes_header(_VIDEO_ID, len(data), unit.pts, unit.dts, spare=1)
+    return header + data

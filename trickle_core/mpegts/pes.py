@@ -1,0 +1,84 @@
+"""The packetised elementary stream: the header in front of one or more coded frames.
+
+Source: ISO/IEC 13818-1, 2.4.3.6 and 2.4.3.7.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import define
+
+from trickle_core.mpegts.units import CLOCK_WRAP
+
+PREFIX: Final = b"\x00\x00\x01"
+LENGTH_END: Final = 6
+"""Bytes up to the end of PES_packet_length: what follows is counted by it."""
+LONGEST: Final = 0xFFFF
+"""What PES_packet_length can say; 0 leaves it open, which only video may."""
+_HEAD: Final = 9
+"""Bytes up to the end of PES_header_data_length."""
+_TIME: Final = 5
+
+
+@define
+class Pes:
+    """One PES taken apart: times in 1/90000 s of 33 bits, None where the header has none."""
+
+    data: bytes
+    pts: int | None
+    dts: int | None
+
+
+def open_pes(buffer: bytes | bytearray, end: int | None = None) -> Pes | None:
+    """Take a whole PES apart, up to ``end``; None where it is malformed or scrambled.
+
+    ``dts`` is None where there is none of its own: it equals ``pts`` then.
+    """
+    if len(buffer) < _HEAD or buffer[6] & 0xF0 != 0x80:  # '10', not scrambled
+        return None
+    start = _HEAD + buffer[8]
+    pts = read_time(buffer[_HEAD : _HEAD + _TIME]) if buffer[7] & 0x80 else None
+    dts = read_time(buffer[_HEAD + _TIME : _HEAD + 2 * _TIME]) if buffer[7] & 0xC0 == 0xC0 else None
+    needed = _HEAD + _TIME * ((pts is not None) + (dts is not None))
+    if start < needed or start > len(buffer):
+        return None
+    return Pes(bytes(memoryview(buffer)[start:end]), pts, dts)
+
+
+def read_time(field: bytes | bytearray) -> int:
+    """A PTS or DTS: 33 bits in 3, 15 and 15, each followed by a marker bit.
+
+    The marker bits are not checked: libavformat does not either, so muxers get away with wrong
+    ones.
+    """
+    bits = int.from_bytes(field)
+    return bits >> 3 & 0x1C0000000 | bits >> 2 & 0x3FFF8000 | bits >> 1 & 0x7FFF
+
+
+def write_time(mark: int, time: int) -> bytes:
+    """A PTS or DTS, modulo 33 bits; ``mark`` is the nibble that says which of them it is."""
+    time %= CLOCK_WRAP
+    high, middle, low = time >> 30, time >> 15 & 0x7FFF, time & 0x7FFF
+    return (mark << 36 | high << 33 | middle << 17 | low << 1 | 0x100010001).to_bytes(_TIME)
+
+
+def pes_header(stream_id: int, size: int, pts: int, dts: int, *, spare: int = 0) -> bytes:
+    """The header in front of ``size`` bytes; ``spare`` bytes of stuffing at its end.
+
+    The length is left open where it does not fit; the caller takes care that only video does so.
+    """
+    times = write_time(2, pts) if pts == dts else write_time(3, pts) + write_time(1, dts)
+    flags = 0x80 if pts == dts else 0xC0
+    rest = len(times) + spare
+    length = 3 + rest + size
+    counted = length if length <= LONGEST else 0
+    # data_alignment_indicator: a picture or audio frame begins right behind the header.
+    return (
+        PREFIX
+        + bytes([stream_id])
+        + counted.to_bytes(2)
+        + bytes([0x84, flags, rest])
+        + times
+        + b"\xff" * spare
+    )
