@@ -1,1 +1,76 @@
-"""The trickle SDK for Trio: frames in, the user's function, frames out; everything else is ours."""
+"""The trickle SDK for Trio: frames in, the user's function, frames out; everything else is ours.
+
+Names are imported from their rooms when they are first asked for, so that a program which only relays, publishes or
+subscribes starts at once and stays small.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from trickle_trio.driver import ChannelEnded as ChannelEnded
+    from trickle_trio.media.frames import AudioFrame as AudioFrame
+    from trickle_trio.media.frames import AudioOutput as AudioOutput
+    from trickle_trio.media.frames import VideoFrame as VideoFrame
+    from trickle_trio.media.frames import VideoOutput as VideoOutput
+    from trickle_trio.processor import FrameProcessor as FrameProcessor
+    from trickle_trio.processor import HandlerError as HandlerError
+    from trickle_trio.processor import StreamProcessor as StreamProcessor
+    from trickle_trio.processor import VideoProcessingResult as VideoProcessingResult
+    from trickle_trio.processor import Withheld as Withheld
+    from trickle_trio.processor import audio_handler as audio_handler
+    from trickle_trio.processor import model_loader as model_loader
+    from trickle_trio.processor import on_stream_start as on_stream_start
+    from trickle_trio.processor import on_stream_stop as on_stream_stop
+    from trickle_trio.processor import param_updater as param_updater
+    from trickle_trio.processor import video_handler as video_handler
+    from trickle_trio.publication import Publication as Publication
+    from trickle_trio.publication import SegmentLost as SegmentLost
+    from trickle_trio.publication import open_publication as open_publication
+    from trickle_trio.relay import serve_relay as serve_relay
+    from trickle_trio.service import create_app as create_app
+    from trickle_trio.service import serve as serve
+    from trickle_trio.subscription import Subscription as Subscription
+    from trickle_trio.subscription import open_subscription as open_subscription
+    from trickle_trio.transport import TrickleTransport as TrickleTransport
+
+_ROOMS: Final = {
+    "driver": ["ChannelEnded"],
+    "media.frames": ["AudioFrame", "AudioOutput", "VideoFrame", "VideoOutput"],
+    "processor": [
+        "FrameProcessor",
+        "HandlerError",
+        "StreamProcessor",
+        "VideoProcessingResult",
+        "Withheld",
+        "audio_handler",
+        "model_loader",
+        "on_stream_start",
+        "on_stream_stop",
+        "param_updater",
+        "video_handler",
+    ],
+    "publication": ["Publication", "SegmentLost", "open_publication"],
+    "relay": ["serve_relay"],
+    "service": ["create_app", "serve"],
+    "subscription": ["Subscription", "open_subscription"],
+    "transport": ["TrickleTransport"],
+}
+
+_HOMES: Final = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605  one list, not two
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -19,7 +19,7 @@ from trickle_trio.driver import ChannelEnded, Driver, Room, open_room
 Start = Literal["live", "next"] | int
 """Where to begin: at the segment being written, at the one after it, or at a number."""
 
-_POSITIONS: Final[dict[str | int, int]] = {"live": wire.LIVE_EDGE, "next": wire.NEXT_WRITE}
+_POSITIONS: Final[dict[str, int]] = {"live": wire.LIVE_EDGE, "next": wire.NEXT_WRITE}
 
 
 @frozen
@@ -169,7 +169,8 @@ async def open_subscription(
     """
     settings = settings or SubscriberSettings()
     if start is not None:
-        settings = evolve(settings, start=_POSITIONS.get(start, start))
+        position = _POSITIONS[start] if isinstance(start, str) else start
+        settings = evolve(settings, start=position)
     async with open_room(url, wire.MPEG_TS, client) as room:
         subscription = Subscription(room, settings)
         try:

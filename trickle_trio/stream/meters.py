@@ -11,6 +11,9 @@ from typing import Final
 import trio
 from attrs import define, field, frozen
 
+from trickle_trio.publication import PublicationStatistics
+from trickle_trio.subscription import SubscriptionStatistics
+
 RATE_WINDOW: Final = 2.0
 """Seconds over which a rate is taken."""
 
@@ -30,6 +33,7 @@ class Drop(Enum):
     OUT_OF_ORDER = "its time was not after that of the frame before"
     NO_OUTPUT = "the output could not be written"
     DAMAGED = "it could not be decoded"
+    NOT_ENCODED = "it could not be encoded"
 
 
 @define
@@ -104,6 +108,15 @@ class StreamStatistics:
     bytes_out: int
     last_input: float | None
     last_output: float | None
+
+    def fps(self) -> dict[str, float]:
+        """Rates by the names that the status and the heartbeat give them."""
+        return {
+            "ingress_video_fps": self.ingress_video_fps,
+            "egress_video_fps": self.egress_video_fps,
+            "ingress_audio_fps": self.ingress_audio_fps,
+            "egress_audio_fps": self.egress_audio_fps,
+        }
 
 
 class Meters:
@@ -187,3 +200,42 @@ class Meters:
             name: StageTime(stage.count, 1000 * stage.seconds / max(stage.count, 1))
             for name, stage in self._stages.items()
         }
+
+    def snapshot(
+        self, read: SubscriptionStatistics, written: PublicationStatistics
+    ) -> StreamStatistics:
+        """Everything by now, with the counters of the two ends."""
+        now = trio.current_time()
+        width_in, height_in = self.size_in or (None, None)
+        width_out, height_out = self.size_out or (None, None)
+        return StreamStatistics(
+            seconds=now - self.started,
+            frames_in=self.frames_in,
+            frames_out=self.frames_out,
+            audio_in=self.audio_in,
+            audio_out=self.audio_out,
+            ingress_video_fps=self.video_in.at(now),
+            egress_video_fps=self.video_out.at(now),
+            ingress_audio_fps=self.sound_in.at(now),
+            egress_audio_fps=self.sound_out.at(now),
+            latency_ms_p50=self.latency(0.5),
+            latency_ms_p95=self.latency(0.95),
+            latency_ms_p99=self.latency(0.99),
+            dropped={reason.value: count for reason, count in self.dropped.items()},
+            errors=dict(self.errors),
+            last_error=self.last_error,
+            stages=self.stages(),
+            width_in=width_in,
+            height_in=height_in,
+            width_out=width_out,
+            height_out=height_out,
+            segments_in=read.segments,
+            segments_skipped=read.skipped,
+            segments_truncated=read.truncated,
+            segments_out=written.segments,
+            segments_lost=written.lost,
+            bytes_in=read.bytes_received,
+            bytes_out=written.bytes_sent,
+            last_input=self.last_input,
+            last_output=self.last_output,
+        )

@@ -1,0 +1,43 @@
+"""The package's front door: every name is there, and asking for one does not open all the rooms."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import trickle_trio
+
+HEAVY = {"torch", "av", "numpy", "quart", "hypercorn"}
+
+
+@pytest.mark.parametrize("name", trickle_trio.__all__)
+def test_every_name_is_there(name: str) -> None:
+    assert name in dir(trickle_trio)
+    getattr(trickle_trio, name)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        _ = trickle_trio.nothing_of_the_kind
+
+
+def test_dir_names_what_was_not_imported_yet() -> None:
+    assert set(trickle_trio.__all__) <= set(dir(trickle_trio))
+
+
+@pytest.mark.parametrize(
+    ("program", "absent"),
+    [
+        ("from trickle_trio import open_subscription, open_publication", HEAVY),
+        ("from trickle_trio import serve_relay", HEAVY),
+        ("import trickle_trio.cli.main", HEAVY | {"trio", "httpx"}),
+        ("from trickle_trio import VideoFrame, StreamProcessor, serve", {"torch"}),
+        ("import trickle_core.subscriber, trickle_core.publisher, trickle_core.relay", HEAVY | {"trio", "httpx"}),
+    ],
+)
+def test_what_is_not_needed_is_not_imported(program: str, absent: set[str]) -> None:
+    check = f"{program}\nimport sys\nprint(*({absent!r} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []

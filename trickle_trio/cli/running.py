@@ -1,0 +1,72 @@
+"""How a subcommand runs under Trio, and how its failures are worded."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn
+
+import click
+import trio
+
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(program: Callable[[], Awaitable[None]]) -> None:
+    """Run a program until it ends or is told to stop; both are success.
+
+    What a user can mend is one clear line: ``OSError``, ``ValueError`` and ``ChannelEnded`` become
+    ``click.ClickException``.
+    """
+    try:
+        trio.run(_until_stopped, program)
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) != 1:
+            raise
+        _explain(group.exceptions[0])
+    except Exception as error:  # noqa: BLE001  the boundary to the user: worded, or raised again
+        _explain(error)
+
+
+async def _until_stopped(program: Callable[[], Awaitable[None]]) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+        await program()
+        nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+        async for _ in signals:
+            scope.cancel()
+            return
+
+
+def _explain(error: BaseException) -> NoReturn:
+    from trickle_trio.driver import ChannelEnded
+
+    if isinstance(error, click.ClickException | click.exceptions.Exit):
+        raise error
+    if isinstance(error, ChannelEnded):
+        raise click.ClickException(str(error)) from error
+    if isinstance(error, OSError):
+        raise click.ClickException(_word_os_error(error)) from error
+    raise error
+
+
+def _word_os_error(error: OSError) -> str:
+    if error.errno == errno.EPIPE:
+        raise click.exceptions.Exit(0)
+    name = f"{error.filename}: " if error.filename else ""
+    return f"{name}{error.strerror or error}"
+
+
+def channel_argument(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Check an address given on the command line: a wrong one is bad usage."""
+    from trickle_trio.driver import channel_url
+
+    try:
+        return channel_url(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from None

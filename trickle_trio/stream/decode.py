@@ -1,0 +1,111 @@
+"""The second station of the picture: coded pictures become frames that wait for the handler."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+import trio
+from attrs import define, field
+
+from trickle_core.mpegts import AccessUnit, ElementaryStream
+from trickle_trio.media.decode import DecoderStatistics, VideoDecoder
+from trickle_trio.media.frames import VideoFrame
+from trickle_trio.stream.meters import Drop, Meters
+from trickle_trio.stream.settings import Pace
+from trickle_trio.stream.threads import in_codec_thread
+
+
+@define(eq=False)
+class WaitingFrames:
+    """Decoded frames before the handler, at most ``room`` of them.
+
+    When there is no room, the oldest goes (live), or the decoder waits (every frame).
+    """
+
+    room: int
+    pace: Pace
+    meters: Meters
+    _put: trio.MemorySendChannel[VideoFrame] = field(init=False)
+    _get: trio.MemoryReceiveChannel[VideoFrame] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._put, self._get = trio.open_memory_channel[VideoFrame](self.room)
+
+    async def put(self, frame: VideoFrame) -> None:
+        """Add a frame. Blocks only where every frame counts."""
+        if self.pace is Pace.EVERY_FRAME:
+            await self._put.send(frame)
+            return
+        try:
+            self._put.send_nowait(frame)
+        except trio.WouldBlock:
+            self._get.receive_nowait()
+            self._put.send_nowait(frame)
+            self.meters.drop(Drop.SLOW_HANDLER)
+
+    def __aiter__(self) -> trio.MemoryReceiveChannel[VideoFrame]:
+        return self._get
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """No more frames will be put: the handler's station ends when those that wait are done."""
+        self._put.close()
+
+
+@define(eq=False)
+class PictureDecoding:
+    """Decodes pictures as they come; a track of another codec gets a new decoder."""
+
+    frames: WaitingFrames
+    meters: Meters
+    _decoder: VideoDecoder | None = None
+    _track: ElementaryStream | None = None
+
+    async def run(self, units: trio.MemoryReceiveChannel[AccessUnit]) -> None:
+        """Decode until the units end, and what the decoder still holds then."""
+        with units, self.frames:
+            try:
+                async for unit in units:
+                    await self._decode(unit)
+                await self._finish()
+            finally:
+                self._close()
+
+    async def _decode(self, unit: AccessUnit) -> None:
+        if self._decoder is None or unit.stream != self._track:
+            await self._finish()
+            self._close()
+            self._decoder, self._track = VideoDecoder(unit.stream.codec), unit.stream
+        before = self._decoder.statistics()
+        with self.meters.stage("decode"):
+            frames = await in_codec_thread(partial(self._decoder.decode, unit))
+        self._count(before, self._decoder.statistics())
+        await self._pass_on(frames)
+
+    def _count(self, before: DecoderStatistics, now: DecoderStatistics) -> None:
+        lost = now.errors - before.errors + now.skipped - before.skipped
+        self.meters.drop(Drop.DAMAGED, lost)
+        if now.errors > before.errors:
+            self.meters.error("decode", now.last_error or "")
+
+    async def _finish(self) -> None:
+        if self._decoder is not None:
+            await self._pass_on(await in_codec_thread(self._decoder.flush))
+
+    async def _pass_on(self, frames: list[VideoFrame]) -> None:
+        for frame in frames:
+            self.meters.size_in = (frame.width, frame.height)
+            await self.frames.put(frame)
+
+    def _close(self) -> None:
+        if self._decoder is not None:
+            self._decoder.close()

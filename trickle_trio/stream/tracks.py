@@ -1,0 +1,64 @@
+"""Which of the input's tracks are carried, and as what."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import define, evolve
+
+from trickle_core.mpegts import AccessUnit, Codec, ElementaryStream, ProgramMap
+
+VIDEO_PID: Final = 0x100
+AUDIO_PID: Final = 0x101
+"""Where libavformat puts them too: analysers' users know these numbers."""
+
+
+@define(eq=False)
+class Tracks:
+    """The first picture and the first sound of the input, under our own numbers.
+
+    Whatever the input calls them: a track that moves to another PID is the same track behind this
+    station. ``video_codec``: what pictures are encoded as. ``audio_codec``: what sound is encoded
+    as, None where it is copied.
+    """
+
+    video_codec: Codec = Codec.H264
+    audio_codec: Codec | None = None
+    video: ElementaryStream | None = None
+    audio: ElementaryStream | None = None
+    _video_pid: int | None = None
+    _audio_pid: int | None = None
+
+    def choose(self, program: ProgramMap) -> None:
+        """A new or changed program: choose again."""
+        pictures = [stream for stream in program.streams if stream.codec.is_video]
+        sounds = [stream for stream in program.streams if not stream.codec.is_video]
+        self.video, self._video_pid = _first(pictures, VIDEO_PID)
+        self.audio, self._audio_pid = _first(sounds, AUDIO_PID)
+
+    def expect_picture(self) -> None:
+        """Pictures will come from elsewhere than the input."""
+        self.video = self.video or ElementaryStream(VIDEO_PID, self.video_codec)
+
+    def track_of(self, unit: AccessUnit) -> ElementaryStream | None:
+        """The track that a unit of the input belongs to; None: one that is not carried."""
+        if unit.stream.pid == self._video_pid:
+            return self.video
+        return self.audio if unit.stream.pid == self._audio_pid else None
+
+    def carried(self) -> tuple[ElementaryStream, ...]:
+        """What the output carries."""
+        carried = []
+        if self.video:
+            carried.append(ElementaryStream(VIDEO_PID, self.video_codec))
+        if self.audio and self.audio_codec:
+            carried.append(ElementaryStream(AUDIO_PID, self.audio_codec))
+        elif self.audio:
+            carried.append(self.audio)
+        return tuple(carried)
+
+
+def _first(streams: list[ElementaryStream], pid: int) -> tuple[ElementaryStream | None, int | None]:
+    if not streams:
+        return None, None
+    return evolve(streams[0], pid=pid), streams[0].pid
