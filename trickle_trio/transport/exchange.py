@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from enum import Enum, auto
+from inspect import isasyncgen
 from typing import Final, cast
 
 import h11
@@ -202,6 +203,8 @@ class Exchange(httpx.AsyncByteStream):
     async def _send_body(self, upload: Upload) -> None:
         try:
             with upload.scope:
+                # An answer may have been quicker than this task, and have refused the body.
+                await trio.lowlevel.checkpoint_if_cancelled()
                 if self._waits_for_continue():
                     with trio.move_on_after(CONTINUE_PATIENCE):
                         await upload.heard.wait()
@@ -217,16 +220,15 @@ class Exchange(httpx.AsyncByteStream):
 
     async def _send_pieces(self) -> None:
         self._touch()
-        stream = cast("httpx.AsyncByteStream", self.request.stream)  # the transport has checked it
-        pieces = aiter(stream)
+        body, given = unwrapped(self.request.stream)
+        pieces = aiter(body)
         try:
             async for piece in pieces:
                 if not await self._write_whole(self._framed(h11.Data(piece))):
                     return
             await self._write_whole(self._framed(h11.EndOfMessage()))
         finally:
-            # httpx wraps a user's generator into one of its own that does not close it.
-            await close_outside_in(pieces, stream, getattr(stream, "_stream", None))
+            await close_each(pieces, body, given)
 
     async def _write_whole(self, data: bytes) -> bool:
         """Like ``_write``, but under TLS not to be cancelled: Trio's TLS stream cannot be read after a cancelled write.
@@ -346,8 +348,22 @@ class Exchange(httpx.AsyncByteStream):
         self.give_back(self.connection)
 
 
-async def close_outside_in(*closables: object) -> None:
-    """Close what can be closed, each even if one before it fails. Closing what has ended costs nothing."""
+def unwrapped(stream: object) -> tuple[AsyncIterable[bytes], object]:
+    """What to iterate for a body, and what the user gave for it.
+
+    httpx wraps what it is given into a generator of its own, which leaves the user's iterator open when it is closed
+    early; Trio rightly complains of that. A user's generator can still be closed behind the wrapper, and the wrapper is
+    needed: it refuses a second use. The iterator of any other object could not be reached, so the wrapper is left out.
+    """
+    given = getattr(stream, "_stream", None)
+    reachable = isasyncgen(given) or hasattr(given, "aread")
+    if isinstance(given, AsyncIterable) and not reachable:
+        return given, None
+    return cast("httpx.AsyncByteStream", stream), given
+
+
+async def close_each(*closables: object) -> None:
+    """Close what can be closed, in this order, each even if one before it fails. What has ended is not harmed."""
     async with AsyncExitStack() as stack:
         for closable in reversed(closables):
             if (aclose := getattr(closable, "aclose", None)) is not None:
