@@ -1,12 +1,13 @@
 """The way up: a processor that is asked to ``run()`` needs the service, and the service stands above it.
 
-Imports point down only, so the service is handed in: ``trickle_trio`` sets ``service_hook.serve`` when it is imported
-(to a function that may import the service when it is first called). Whoever embeds the processor layer in a service
-of their own sets it likewise.
+Imports point down only. So it is asked for at the front door, ``trickle_trio.serve``, and only when something is to
+run: the package is there before any of its modules, and it loads the service when that name is first asked for. Whoever
+puts the processor layer into a service of their own sets ``service_hook.serve`` instead.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable
 from typing import Any, Final, Protocol
 
@@ -31,18 +32,20 @@ class Serve(Protocol):
 
 @define(eq=False)
 class ServiceHook:
-    """Holds the service's ``serve`` once there is one."""
+    """Which ``serve`` a processor runs in: the package's own, unless another is set."""
 
     serve: Serve | None = None
 
     def runner(self, processor: object, **options: Any) -> Runner:
-        """Make the service around a processor. Raises RuntimeError where no service was handed in."""
-        if self.serve is None:
-            raise RuntimeError(
-                "there is no service to run the processor in: import trickle_trio, or set "
-                "trickle_trio.processor.service_hook.serve"
-            )
-        return self.serve(processor, **options)
+        """Make the service around a processor; raises what ``serve`` raises for options that it does not take."""
+        serve = self.serve or _front_door()
+        return serve(processor, **options)
+
+
+def _front_door() -> Serve:
+    package: Any = sys.modules[__name__.partition(".")[0]]
+    serve: Serve = package.serve
+    return serve
 
 
 service_hook: Final = ServiceHook()

@@ -56,24 +56,25 @@ class ThreadRunner:
         """
         call = _Call(function)
         try:
-            return await trio.to_thread.run_sync(
+            await trio.to_thread.run_sync(
                 self._work, call, abandon_on_cancel=True, limiter=self._limiter
             )
         except trio.Cancelled:
             self._give_up(call)
             raise
+        # Not returned through Trio, which takes a coroutine for a mistake.
+        return call.result
 
-    def _work(self, call: _Call) -> Any:
+    def _work(self, call: _Call) -> None:
         """Do the call; the only part that runs in the thread."""
         with self._lock:
             if call.state is _CallState.ABANDONED:
-                return None
+                return
             call.state = _CallState.RUNNING
         try:
             call.result = call.function()
         finally:
             self._finish(call)
-        return call.result
 
     def _finish(self, call: _Call) -> None:
         with self._lock:

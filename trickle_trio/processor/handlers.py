@@ -1,0 +1,186 @@
+"""The one thing that every form of a processor is turned into, and all that the pipeline sees of user code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
+from typing import Any, Final
+
+import trio
+from attrs import define, field
+
+from trickle_trio.media.frames import AudioFrame, VideoFrame
+from trickle_trio.processor.decorators import HandlerKind
+from trickle_trio.processor.gate import FrameGate
+from trickle_trio.processor.handler import Handler, HandlerStatistics
+from trickle_trio.processor.loading import LoadState, ModelLoad
+from trickle_trio.processor.outlet import Outlet, StreamLink
+from trickle_trio.processor.results import VideoProcessingResult, audio_result, video_result
+
+_NO_DEFAULTS: Final[Mapping[str, Any]] = {}
+
+
+class _Phase(Enum):
+    IDLE = auto()
+    STREAMING = auto()
+
+
+@define(eq=False)
+class Handlers:
+    """A processor as the pipeline calls it: one stream at a time, one model, any number of streams one after another.
+
+    ``name``: how messages call the processor. ``loaders`` run in their order, with ``load_defaults`` under whatever
+    keywords ``load`` is given. All methods may be cancelled at any point. A handler that hangs is the caller's to
+    time: give the call a deadline.
+    """
+
+    name: str
+    _handlers: Mapping[HandlerKind, Handler]
+    _loaders: tuple[Handler, ...] = ()
+    _outlet: Outlet = field(factory=Outlet, kw_only=True)
+    _load_defaults: Mapping[str, Any] = field(default=_NO_DEFAULTS, kw_only=True)
+    _model: ModelLoad = field(init=False)
+    _gate: FrameGate = field(factory=FrameGate, init=False)
+    _phase: _Phase = field(default=_Phase.IDLE, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._model = ModelLoad(self._run_loaders)
+
+    @property
+    def handles_video(self) -> bool:
+        """Whether pictures must be decoded for it; where not, they can be copied."""
+        return HandlerKind.VIDEO in self._handlers
+
+    @property
+    def handles_audio(self) -> bool:
+        """Whether sound must be decoded for it; where not, it can be copied."""
+        return HandlerKind.AUDIO in self._handlers
+
+    @property
+    def concurrency(self) -> int:
+        """How many ``video`` calls the handler says it can take at once."""
+        handler = self._handlers.get(HandlerKind.VIDEO)
+        return handler.mark.concurrency if handler else 1
+
+    @property
+    def load_state(self) -> LoadState:
+        """Where the model stands."""
+        return self._model.state
+
+    def statistics(self) -> HandlerStatistics:
+        """Return the counters of all handlers, added up."""
+        everyone = (*self._handlers.values(), *self._loaders)
+        return sum((handler.statistics() for handler in everyone), HandlerStatistics())
+
+    async def load(self, **params: Any) -> None:
+        """Load the model, once: later calls return at once, a second one meanwhile waits for the first.
+
+        Raises HandlerError when it fails; then it may be called again.
+        """
+        await self._model.ensure(params)
+
+    async def video(self, frame: VideoFrame) -> VideoFrame | VideoProcessingResult:
+        """Have a picture processed: what came of it, or ``Withheld`` for nothing.
+
+        Raises HandlerError when the handler raises, WrongReturnError when it gives back what is no picture.
+        """
+        handler = self._handlers.get(HandlerKind.VIDEO)
+        if handler is None:
+            return frame
+        return video_result(await self._handle(handler, frame), frame, handler.label)
+
+    async def audio(self, frame: AudioFrame) -> list[AudioFrame]:
+        """Have a stretch of sound processed: any number of frames in its place, none for nothing.
+
+        Raises HandlerError when the handler raises, WrongReturnError when it gives back what is no sound.
+        """
+        handler = self._handlers.get(HandlerKind.AUDIO)
+        if handler is None:
+            return [frame]
+        return audio_result(await self._handle(handler, frame), frame, handler.label)
+
+    async def update_params(self, params: Mapping[str, Any]) -> None:
+        """Hand changed parameters on, while no frame is being handled in a thread.
+
+        Updates are applied in the order of the calls, unless the updater is marked ``concurrent``. Raises HandlerError.
+        """
+        handler = self._handlers.get(HandlerKind.PARAMS)
+        if handler is None:
+            return
+        if handler.mark.concurrent:
+            await handler.call(dict(params))
+            return
+        async with self._gate.update():
+            await handler.call(dict(params))
+
+    def attach(self, link: StreamLink) -> None:
+        """Let the user's ``send_data`` and its like reach a stream. Raises RuntimeError when they reach another."""
+        self._outlet.attach(link)
+
+    def detach(self, link: StreamLink) -> None:
+        """Cut that stream off again."""
+        self._outlet.detach(link)
+
+    async def stream_started(self, params: Mapping[str, Any]) -> None:
+        """Tell the user's code that a stream starts.
+
+        Raises HandlerError when it fails, RuntimeError while another stream runs. From here on a ``stream_stopped`` is
+        due, also when this fails or is cancelled: what was half set up must be taken down.
+        """
+        if self._phase is _Phase.STREAMING:
+            raise RuntimeError(f"{self.name} already runs in a stream")
+        self._phase = _Phase.STREAMING
+        await self._tell(HandlerKind.START, dict(params))
+
+    async def stream_stopped(self) -> None:
+        """Tell the user's code that the stream has ended; only the first call after a start does. Raises HandlerError.
+
+        In a cancelled scope it ends at its first await: call it shielded, with a deadline.
+        """
+        if self._phase is _Phase.STREAMING:
+            self._phase = _Phase.IDLE
+            await self._tell(HandlerKind.STOP, None)
+
+    async def _tell(self, kind: HandlerKind, payload: Any) -> None:
+        handler = self._handlers.get(kind)
+        if handler is not None:
+            await handler.call(payload)
+
+    async def _handle(self, handler: Handler, frame: Any) -> Any:
+        if not handler.in_thread:
+            return await handler.call(frame)
+        async with self._gate.frame():
+            return await handler.call(frame)
+
+    async def _run_loaders(self, params: Mapping[str, Any]) -> None:
+        for loader in self._loaders:
+            await loader.call({**self._load_defaults, **params})
+        await trio.lowlevel.checkpoint()
+
+
+def make_handlers(
+    name: str,
+    functions: Mapping[HandlerKind, Callable[..., Any]],
+    loaders: Sequence[Callable[..., Any]] = (),
+    *,
+    outlet: Outlet | None = None,
+    load_defaults: Mapping[str, Any] = _NO_DEFAULTS,
+) -> Handlers:
+    """Put a processor together from functions: one a kind, and loaders in their order before the one among them.
+
+    Raises TypeError for a function that cannot be called as what it is for, and where none handles media.
+    """
+    if not functions.keys() & {HandlerKind.VIDEO, HandlerKind.AUDIO}:
+        raise TypeError(
+            f"{name} handles neither video nor audio; expected a handler for one of them"
+        )
+    made = {kind: Handler.make(function, kind) for kind, function in functions.items()}
+    first = [Handler.make(loader, HandlerKind.LOAD) for loader in loaders]
+    last = made.pop(HandlerKind.LOAD, None)
+    return Handlers(
+        name,
+        made,
+        (*first, last) if last else tuple(first),
+        outlet=outlet or Outlet(),
+        load_defaults=load_defaults,
+    )

@@ -1,0 +1,98 @@
+"""What a processor can say to the stream it runs in, beside the frames it returns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import trio
+from attrs import define
+
+from trickle_trio.media.frames import AudioFrame, VideoFrame
+
+
+class StreamLink(Protocol):
+    """A running stream, as the processor in it sees it. The pipeline implements it.
+
+    Nothing here waits for the network: what cannot be queued is counted there and answered with False.
+    """
+
+    def send_data(self, text: str) -> bool:
+        """Queue a line for the data channel."""
+        ...
+
+    def send_event(self, event: Mapping[str, Any], event_type: str) -> bool:
+        """Queue an event for the events channel; ``event_type`` becomes its ``queue_event_type``."""
+        ...
+
+    async def send_input_frame(self, frame: VideoFrame | AudioFrame) -> bool:
+        """Put a frame into the input, as if it had been decoded; waits while the input is full."""
+        ...
+
+    def set_loading_overlay(self, enabled: bool) -> bool:  # noqa: FBT001  the users' signature
+        """Show the loading overlay, or leave it to its rules. May be called from any thread."""
+        ...
+
+
+@define(eq=False)
+class Outlet:
+    """Where a processor's stream is plugged in. Without one, whatever is sent goes nowhere and says so: False."""
+
+    link: StreamLink | None = None
+
+    def attach(self, link: StreamLink) -> None:
+        """Plug a stream in. Raises RuntimeError when there is one: its data would go to the wrong place."""
+        if self.link is not None:
+            raise RuntimeError("this processor already runs in a stream")
+        self.link = link
+
+    def detach(self, link: StreamLink) -> None:
+        """Unplug this stream; another one stays."""
+        if self.link is link:
+            self.link = None
+
+
+class SendsToStream:
+    """The methods by which user code reaches its stream; each returns whether there was one that took it.
+
+    From a plain handler, which runs in a thread: ``trio.from_thread.run(processor.send_data, text)``.
+    """
+
+    @property
+    def _outlet(self) -> Outlet:
+        raise NotImplementedError
+
+    async def send_data(self, data: Any) -> bool:
+        """Publish text, or anything that JSON can hold, on the data channel.
+
+        Does not block; when it is cancelled, the data has been sent all the same. Raises TypeError or ValueError for
+        what JSON cannot hold.
+        """
+        text = data if isinstance(data, str) else json.dumps(data, allow_nan=False)
+        link = self._outlet.link
+        sent = link is not None and link.send_data(text)
+        await trio.lowlevel.checkpoint()
+        return sent
+
+    async def send_monitoring_event(
+        self, event: Mapping[str, Any], event_type: str = "stream_trace"
+    ) -> bool:
+        """Publish an event on the events channel, under this ``queue_event_type``. Does not block."""
+        link = self._outlet.link
+        sent = link is not None and link.send_event(event, event_type)
+        await trio.lowlevel.checkpoint()
+        return sent
+
+    async def send_input_frame(self, frame: VideoFrame | AudioFrame) -> bool:
+        """Put a frame of one's own into the input. Waits while the input is full; cancelling is safe."""
+        link = self._outlet.link
+        if link is None:
+            await trio.lowlevel.checkpoint()
+            return False
+        return await link.send_input_frame(frame)
+
+    def set_loading_overlay(self, enabled: bool) -> bool:  # noqa: FBT001  the users' signature
+        """Show the loading overlay, or leave it to its rules again. Never blocks; any thread may call it."""
+        link = self._outlet.link
+        return link is not None and link.set_loading_overlay(enabled)
