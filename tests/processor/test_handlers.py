@@ -251,6 +251,43 @@ async def test_a_hung_load_is_cancelled_and_tried_again(hang: Hang) -> None:
     assert app.statistics().abandoned == 1
 
 
+# --- holding the loop up ----------------------------------------------------------------------------------------------
+
+
+async def test_an_async_handler_that_blocks_the_loop_is_named_but_for_its_first_call(
+    picture: VideoFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [0.0]
+
+    async def slow(frame: VideoFrame) -> None:
+        now[0] += 0.5
+
+    app = processor(video=slow)
+    app._handlers[HandlerKind.VIDEO]._watch.clock = lambda: now[0]
+    await app.video(picture)
+    assert caplog.records == []
+    await app.video(picture)
+    await app.video(picture)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("video handler 'slow' held the event loop for 500 ms")
+    assert app.statistics().blocked == 2
+
+
+async def test_a_loader_that_blocks_the_loop_is_named_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = [0.0]
+
+    async def loader() -> None:
+        now[0] += 5.0
+
+    app = processor(video=lambda frame: None, load=loader)
+    app._loaders[0]._watch.clock = lambda: now[0]
+    await app.load()
+    (record,) = caplog.records
+    assert record.getMessage().startswith("model loader 'loader' held the event loop for 5000 ms")
+
+
 # --- parameters -------------------------------------------------------------------------------------------------------
 
 
