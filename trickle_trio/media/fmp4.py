@@ -16,19 +16,17 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
+from trickle_core.mpegts.nal import nal_units, parameter_sets
 from trickle_core.mpegts.units import CLOCK_RATE, AccessUnit, Codec
 from trickle_trio.media.boxes import Track, fragment, initialization
 from trickle_trio.media.parameters import (
     DELIMITER,
-    PPS,
-    SPS,
     AudioParameters,
     UnreadableParametersError,
     VideoParameters,
     audio_duration,
     audio_parameters,
     bare_audio,
-    nal_units,
     video_parameters,
 )
 
@@ -143,7 +141,7 @@ class FragmentedMp4:
             if not unit.stream.codec.is_video:
                 self._sound = self._sound or audio_parameters(unit)
             elif self._picture is None and unit.key:
-                self._picture = video_parameters(list(nal_units(unit.data)))
+                self._picture = video_parameters(unit.data)
         except UnreadableParametersError:
             return False
         return not unit.stream.codec.is_video or self._picture is not None
@@ -177,7 +175,7 @@ class FragmentedMp4:
         return before
 
     def _is_recoded(self, unit: AccessUnit, known: VideoParameters) -> bool:
-        return any(nal[0] & 31 == SPS and nal not in known.sps for nal in nal_units(unit.data))
+        return any(sps not in known.sps for sps in parameter_sets(unit.data, Codec.H264).sps)
 
     def _append_sound(self, unit: AccessUnit) -> bytes:
         known = self._sound
@@ -227,14 +225,6 @@ class FragmentedMp4:
 
 def _sample_of(data: bytes, known: VideoParameters) -> bytes:
     """Put lengths in the place of start codes (14496-15, 5.3.4.2); leave out what the head or the container says."""
-    out = bytearray()
-    for unit in nal_units(data):
-        kind = unit[0] & 31
-        told = (
-            kind == DELIMITER
-            or (kind == SPS and unit in known.sps)
-            or (kind == PPS and unit in known.pps)
-        )
-        if not told:
-            out += len(unit).to_bytes(4, "big") + unit
-    return bytes(out)
+    told = (*known.sps, *known.pps)
+    units = (nal for nal in nal_units(data) if nal[0] & 31 != DELIMITER and nal not in told)
+    return b"".join(len(nal).to_bytes(4) + nal for nal in units)

@@ -1,22 +1,29 @@
 """What a player must know before the first sample: read off SPS, ADTS header and Opus packets.
 
-The picture's side stands in ITU-T H.264, 7.3.2.1.1 (sequence parameter set) and Annex B (start codes); AAC's in
-ISO/IEC 13818-7, 6.2 (ADTS) and 14496-3, 1.6.2.1 (AudioSpecificConfig); Opus' in RFC 6716, 3.1 (the TOC byte).
-How each is put into MP4 stands in ISO/IEC 14496-15, 14496-1 and "Encapsulation of Opus in ISOBMFF"; the codec strings
-in RFC 6381.
+The sequence parameter set stands in ITU-T H.264, 7.3.2.1.1; AudioSpecificConfig in ISO/IEC 14496-3, 1.6.2.1. How each
+coding is put into MP4 stands in ISO/IEC 14496-15, 14496-1 and "Encapsulation of Opus in ISOBMFF"; the codec strings in
+RFC 6381.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from attrs import frozen
 
+from trickle_core.mpegts.audio import (
+    AAC_SAMPLES,
+    ADTS_RATES,
+    OPUS_CHANNELS,
+    OPUS_RATE,
+    Unreadable,
+    opus_head,
+    opus_samples,
+    parse_adts,
+)
+from trickle_core.mpegts.nal import parameter_sets
 from trickle_core.mpegts.units import CLOCK_RATE, AccessUnit, Codec
 
-SPS: Final = 7
-PPS: Final = 8
 DELIMITER: Final = 9
 """Access unit delimiter: MP4 marks the units itself (ISO/IEC 14496-15, 5.3.2 advises to leave it out)."""
 
@@ -25,38 +32,6 @@ HIGH_PROFILES: Final = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138,
 
 HIGH_IN_AVCC: Final = frozenset({100, 110, 122, 144})
 """Profiles whose decoder configuration repeats them (ISO/IEC 14496-15, 5.3.3.1.2)."""
-
-ADTS_RATES: Final = (
-    96000,
-    88200,
-    64000,
-    48000,
-    44100,
-    32000,
-    24000,
-    22050,
-    16000,
-    12000,
-    11025,
-    8000,
-    7350,
-)
-AAC_FRAME: Final = 1024
-
-OPUS_RATE: Final = 48000
-OPUS_SILK_MS: Final = (10.0, 20.0, 40.0, 60.0)
-OPUS_HYBRID_MS: Final = (10.0, 20.0)
-OPUS_CELT_MS: Final = (2.5, 5.0, 10.0, 20.0)
-
-OPUS_LAYOUTS: Final[dict[int, tuple[int, int, tuple[int, ...]]]] = {
-    3: (2, 1, (0, 2, 1)),
-    4: (2, 2, (0, 1, 2, 3)),
-    5: (3, 2, (0, 4, 1, 2, 3)),
-    6: (4, 2, (0, 4, 1, 2, 3, 5)),
-    7: (4, 3, (0, 4, 1, 2, 3, 5, 6)),
-    8: (5, 3, (0, 6, 1, 2, 3, 4, 5, 7)),
-}
-"""Streams, coupled streams and mapping a channel count, in Vorbis order (RFC 7845, 5.1.1.2)."""
 
 
 class UnreadableParametersError(ValueError):
@@ -106,21 +81,10 @@ class AudioParameters:
     configuration: bytes
 
 
-def nal_units(data: bytes) -> Iterator[bytes]:
-    """Cut H.264 at its start codes. Zero bytes before a start code belong to it (H.264, B.1.1)."""
-    start = data.find(b"\0\0\1")
-    while start >= 0:
-        end = data.find(b"\0\0\1", start + 3)
-        unit = data[start + 3 : end if end >= 0 else len(data)].rstrip(b"\0")
-        if unit:
-            yield unit
-        start = end
-
-
-def video_parameters(units: list[bytes]) -> VideoParameters:
-    """Read the parameter sets out of the NAL units of a key picture; ``UnreadableParametersError`` without them."""
-    sps = tuple(dict.fromkeys(unit for unit in units if unit[0] & 31 == SPS))
-    pps = tuple(dict.fromkeys(unit for unit in units if unit[0] & 31 == PPS))
+def video_parameters(key: bytes) -> VideoParameters:
+    """Read the parameter sets of an H.264 key picture; ``UnreadableParametersError`` without them."""
+    sets = parameter_sets(key, Codec.H264)
+    sps, pps = tuple(dict.fromkeys(sets.sps)), tuple(dict.fromkeys(sets.pps))
     if not sps or not pps:
         raise UnreadableParametersError("a key picture without its parameter sets")
     try:
@@ -146,27 +110,23 @@ def audio_parameters(unit: AccessUnit) -> AudioParameters:
 
 
 def _aac_parameters(data: bytes) -> AudioParameters:
-    if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
-        raise UnreadableParametersError("AAC without an ADTS header")
-    kind = (data[2] >> 6) + 1
-    index = (data[2] >> 2) & 15
-    channels = (data[2] & 1) << 2 | data[3] >> 6
-    if index >= len(ADTS_RATES) or not channels:
-        raise UnreadableParametersError("an ADTS header that does not tell rate and channels")
-    config = (kind << 11 | index << 7 | channels << 3).to_bytes(2, "big")
-    count = 8 if channels == 7 else channels
-    return AudioParameters(Codec.AAC, ADTS_RATES[index], count, f"mp4a.40.{kind}", config)
+    header = parse_adts(data, 0)
+    if isinstance(header, Unreadable) or not header.channels:
+        raise UnreadableParametersError("AAC without a header that tells rate and channels")
+    kind, configuration = (data[2] >> 6) + 1, (data[2] & 1) << 2 | data[3] >> 6
+    config = kind << 11 | ADTS_RATES.index(header.rate) << 7 | configuration << 3
+    return AudioParameters(
+        Codec.AAC, header.rate, header.channels, f"mp4a.40.{kind}", config.to_bytes(2)
+    )
 
 
 def _opus_parameters(channels: int) -> AudioParameters:
-    family = b"\0"
-    if channels > 2:
-        if channels not in OPUS_LAYOUTS:
-            raise UnreadableParametersError(f"Opus with {channels} channels")
-        streams, coupled, mapping = OPUS_LAYOUTS[channels]
-        family = bytes((1, streams, coupled, *mapping))
-    # No pre-skip: a viewer joins in the middle, where there is nothing to skip.
-    body = bytes((0, channels, 0, 0)) + OPUS_RATE.to_bytes(4, "big") + b"\0\0" + family
+    if channels not in OPUS_CHANNELS:
+        raise UnreadableParametersError(f"Opus with {channels} channels")
+    # As the identification header, but big-endian; and no pre-skip, for a viewer joins in the middle, where there is
+    # nothing to skip.
+    layout = opus_head(channels)[18:]
+    body = bytes((0, channels, 0, 0)) + OPUS_RATE.to_bytes(4) + b"\0\0" + layout
     return AudioParameters(Codec.OPUS, OPUS_RATE, channels, "opus", body)
 
 
@@ -180,24 +140,8 @@ def bare_audio(unit: AccessUnit) -> bytes:
 def audio_duration(unit: AccessUnit, parameters: AudioParameters) -> int:
     """Return how long one audio unit sounds, in 1/90000 s."""
     if parameters.codec is Codec.AAC:
-        return round(AAC_FRAME * CLOCK_RATE / parameters.rate)
-    return round(opus_milliseconds(unit.data) * CLOCK_RATE / 1000)
-
-
-def opus_milliseconds(packet: bytes) -> float:
-    """Return how long an Opus packet sounds (RFC 6716, 3.1 and 3.2); 20 ms, the usual length, of an empty one."""
-    if not packet:
-        return 20.0
-    config, code = packet[0] >> 3, packet[0] & 3
-    if config < 12:
-        frame = OPUS_SILK_MS[config & 3]
-    elif config < 16:
-        frame = OPUS_HYBRID_MS[config & 1]
-    else:
-        frame = OPUS_CELT_MS[config & 3]
-    if code == 3:
-        return frame * (packet[1] & 63 if len(packet) > 1 else 1)
-    return frame * (1 if code == 0 else 2)
+        return round(AAC_SAMPLES * CLOCK_RATE / parameters.rate)
+    return round(opus_samples(unit.data) * CLOCK_RATE / OPUS_RATE)
 
 
 @frozen
