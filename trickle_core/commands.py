@@ -71,7 +71,10 @@ class Delete:
 
 @frozen
 class Abort:
-    """Give this request up: close its connection, never end its body as if whole."""
+    """Give this request up: close its connection, never end its body as if whole.
+
+    Nothing is to be done where the request has failed already.
+    """
 
     request: int
 
@@ -79,7 +82,7 @@ class Abort:
 @frozen
 class Discard:
     """Nobody wants the rest of this answer. Read a short one away so that its connection can be
-    used again.
+    used again. Given only where the answer's head is here and the request's body is whole.
     """
 
     request: int

@@ -8,17 +8,22 @@ Two parties again: the *line*, the one POST that is opened ahead of its data (*p
   or "closed" because the channel went away, 500 because the server's patience with silent bodies
   ran out. Only that last one is worth another try, and with the same sequence number, for not a
   byte of the segment has left.
+- The writer gets the POST without a sign from the server, for there is none before the body's end.
+  A POST that is refused before its first byte is taken back (``RECALL``) and opened again under the
+  same number.
 - A connection that breaks inside a segment leaves that segment open on the server with what had
   arrived, and a second POST to it *appends*. So once a byte has left, its number is never posted
   again: the segment is closed by ``DELETE`` and the writer goes on with the next number.
-- The first segment of a publisher carries ``Lp-Trickle-Reset``, so that readers who hang in an open
-  segment of the publisher before go on. No other one may: it would close the segment that is being
-  written just below it.
+- A POST that is opened while nothing of ours is under way below it carries ``Lp-Trickle-Reset``:
+  readers who hang in a segment that the publisher before left open, or that we lost, go on. No
+  other POST may: it would close the segment that is being written, or is settling, just below.
 - Where to begin is asked at ``/next``. A server too old for that route answers 400; a GET for a
   number far ahead then tells the same by the ``Lp-Trickle-Latest`` of its 470.
 - The answer to a POST comes after its body's end, while the next segment is being written already.
   Segments that wait for it are *settling*: their number is kept until the answer is here, for if it
   never comes the segment has to be closed.
+- The channel is deleted last: the ``DELETE`` has a connection of its own and would overtake the
+  last segment.
 """
 
 from __future__ import annotations
@@ -36,7 +41,6 @@ from trickle_core.commands import (
     AskNext,
     Command,
     Create,
-    Delete,
     Discard,
     EndBody,
     Ending,
@@ -46,12 +50,29 @@ from trickle_core.commands import (
     OpenGet,
     OpenPost,
 )
+from trickle_core.deletions import Deletions
 from trickle_core.errors import LocalProtocolError
-from trickle_core.events import Event, RequestFinished, ResponseStarted, reached
+from trickle_core.events import (
+    Cause,
+    Event,
+    RequestFailed,
+    RequestFinished,
+    ResponseStarted,
+    ending_of,
+    reached,
+    status_of,
+)
 from trickle_core.retry import Backoff, Jitter, RetryPolicy, no_jitter
 
 FAR_AHEAD: Final = 999_999_999
 """A sequence number that no channel has: asking for it makes a server tell its *next write*."""
+
+TOO_LARGE: Final = 413
+"""The one refusal that speaks of a segment and not of its writer."""
+
+MOST_SETTLING: Final = wire.WINDOW
+"""So many segments may wait for their answers; then the writer waits too. What is older has left
+the server's window."""
 
 
 class Line(Enum):
@@ -70,7 +91,9 @@ class Line(Enum):
     PAUSED = auto()
     """Nothing is open; it will be when the timer fires."""
     CLOSING = auto()
-    """The writer has left; answers to the last segments are waited for."""
+    """The writer has left; what it left behind settles."""
+    DELETING = auto()
+    """The writer has left; the channel is being deleted."""
     OVER = auto()
     """Nothing will be sent again."""
 
@@ -79,7 +102,7 @@ class Trigger(Enum):
     """What can happen to the line."""
 
     CREATE = auto()
-    """The channel has to be made first."""
+    """Make the channel."""
     LOCATE = auto()
     """Ask where to write."""
     PROBE = auto()
@@ -89,44 +112,42 @@ class Trigger(Enum):
     TAKEN = auto()
     """The writer begins a segment; the next POST is opened."""
     FAULT = auto()
-    """No connection, a broken one, a server's fault, an answer that makes no sense."""
+    """No connection, a broken one, a server's fault, an answer that makes no sense or never comes."""
     RECALL = auto()
     """The segment just granted was refused before its first byte: it is opened again."""
-    END = auto()
-    """The channel was closed, is gone, refuses us, or was out of reach for too long."""
     CLOSE = auto()
     """The user of this machine leaves."""
+    DELETE = auto()
+    """Nothing of ours is under way any more, and the channel is ours to delete."""
+    END = auto()
+    """The channel was closed, is gone, refuses us, or was out of reach for too long. Or the
+    farewell is over.
+    """
 
 
-_GIVE_UP: Final = {Trigger.FAULT: Line.PAUSED, Trigger.END: Line.OVER, Trigger.CLOSE: Line.CLOSING}
+_WAITING: Final = {Trigger.FAULT: Line.PAUSED, Trigger.END: Line.OVER, Trigger.CLOSE: Line.CLOSING}
 
 TRANSITIONS: Final[Mapping[Line, Mapping[Trigger, Line]]] = {
     Line.NEW: {
+        Trigger.CREATE: Line.CREATING,
         Trigger.LOCATE: Line.LOCATING,
         Trigger.POST: Line.OPEN,
         Trigger.CLOSE: Line.CLOSING,
     },
-    Line.CREATING: {**_GIVE_UP, Trigger.LOCATE: Line.LOCATING, Trigger.POST: Line.OPEN},
-    Line.LOCATING: {
-        **_GIVE_UP,
-        Trigger.POST: Line.OPEN,
-        Trigger.PROBE: Line.PROBING,
-        Trigger.CREATE: Line.CREATING,
-    },
-    Line.PROBING: {**_GIVE_UP, Trigger.POST: Line.OPEN, Trigger.CREATE: Line.CREATING},
-    Line.OPEN: {
-        **_GIVE_UP,
-        Trigger.TAKEN: Line.OPEN,
-        Trigger.RECALL: Line.PAUSED,
-        Trigger.CREATE: Line.CREATING,
-    },
+    Line.CREATING: {**_WAITING, Trigger.LOCATE: Line.LOCATING, Trigger.POST: Line.OPEN},
+    Line.LOCATING: {**_WAITING, Trigger.POST: Line.OPEN, Trigger.PROBE: Line.PROBING},
+    Line.PROBING: {**_WAITING, Trigger.POST: Line.OPEN},
+    Line.OPEN: {**_WAITING, Trigger.TAKEN: Line.OPEN, Trigger.RECALL: Line.PAUSED},
     Line.PAUSED: {
-        **_GIVE_UP,
+        Trigger.CREATE: Line.CREATING,
         Trigger.LOCATE: Line.LOCATING,
         Trigger.POST: Line.OPEN,
         Trigger.RECALL: Line.PAUSED,
+        Trigger.END: Line.OVER,
+        Trigger.CLOSE: Line.CLOSING,
     },
-    Line.CLOSING: {Trigger.END: Line.OVER, Trigger.CLOSE: Line.CLOSING},
+    Line.CLOSING: {Trigger.DELETE: Line.DELETING, Trigger.END: Line.OVER},
+    Line.DELETING: {Trigger.END: Line.OVER},
     Line.OVER: {},
 }
 
@@ -148,15 +169,17 @@ class Writer(Enum):
 class PublisherSettings:
     """How to publish.
 
-    ``first``: the first sequence number; None: ask the server. ``create``: make a channel that does
-    not exist. ``delete``: delete the channel when leaving. ``settle``: seconds to wait for the
-    answer to a segment that was sent whole, and for the last of them when leaving.
+    ``first``: the first sequence number; None: ask the server. ``create``: make the channel first;
+    one that is there already is taken as it is. ``delete``: delete the channel when leaving.
+    ``settle``: seconds to wait for an answer that is due; behind a segment's end a slow link may
+    still be emptying its buffers. ``farewell``: seconds that leaving may take.
     """
 
     first: int | None = field(default=None, validator=validators.optional(validators.ge(0)))
     create: bool = False
     delete: bool = False
-    settle: float = field(default=5.0, validator=validators.gt(0))
+    settle: float = field(default=10.0, validator=validators.gt(0))
+    farewell: float = field(default=2.0, validator=validators.gt(0))
     retry: RetryPolicy = field(factory=RetryPolicy)
 
 
@@ -174,19 +197,20 @@ class Publisher:
         self.line = Line.NEW
         self.writer = Writer.AWAY
         self.lost = 0
-        """Segments lost so far, with what had been written of them."""
-        self._backoff = Backoff(self.settings.retry, jitter)
+        """Segments begun that the server never confirmed."""
+        retry = self.settings.retry
+        self._backoff = Backoff(retry, jitter)
         self._minted = 0
         self._timer = math.inf
         self._line_request = -1
         self._opened = math.inf
+        self._to_create = self.settings.create
         self._seq = self.settings.first
-        self._first = self.settings.first
-        self._may_create = self.settings.create
         self._write_request = -1
         self._write_seq = -1
         self._settling: dict[int, tuple[int, float]] = {}
-        self._asides: dict[int, float] = {}
+        """By request: the segment's number, and until when its answer is waited for."""
+        self._deletions = Deletions(self._mint, self.settings.settle, Backoff(retry, jitter))
 
     # -- inputs
 
@@ -198,29 +222,32 @@ class Publisher:
 
     def begin_segment(self, now: float) -> list[Command]:
         """The writer wants to begin: ``Grant`` comes, at once or later, unless ``Finish`` came."""
-        if self.writer is not Writer.AWAY or self.line in (Line.NEW, Line.CLOSING):
-            raise LocalProtocolError(f"begin_segment while {self.writer.name}, {self.line.name}")
+        if self.writer is not Writer.AWAY:
+            raise LocalProtocolError(f"begin_segment while {self.writer.name}")
         self.writer = Writer.WAITING
         return self._grant(now)
 
     def end_segment(self, now: float) -> list[Command]:
         """The segment is whole. Its fate is settled while the next one is written."""
+        if self.writer not in (Writer.WRITING, Writer.BEREFT):
+            raise LocalProtocolError(f"end_segment while {self.writer.name}")
         writer, self.writer = self.writer, Writer.AWAY
         if writer is Writer.BEREFT:
             return []
-        if writer is not Writer.WRITING:
-            self.writer = writer
-            raise LocalProtocolError(f"end_segment while {writer.name}")
-        self._settling[self._write_request] = (self._write_seq, now + self.settings.settle)
         request, self._write_request = self._write_request, -1
+        self._settling[request] = (self._write_seq, now + self.settings.settle)
         return [EndBody(request)]
 
     def drop_segment(self, now: float) -> list[Command]:
         """The segment is given up, or no longer waited for: readers that hang in it are sent on."""
         writer, self.writer = self.writer, Writer.AWAY
         if writer is Writer.AWAY:
-            raise LocalProtocolError("drop_segment without a segment")
-        return self._break_off(now) if writer is Writer.WRITING else []
+            raise LocalProtocolError("drop_segment while AWAY")
+        if writer is not Writer.WRITING:
+            return []
+        request, self._write_request = self._write_request, -1
+        self.lost += 1
+        return [Abort(request), *self._close_segment(self._write_seq, now)]
 
     def receive(self, event: Event, now: float) -> list[Command]:
         """Take in what was seen on the network. Reports of requests that are no longer of interest
@@ -231,84 +258,86 @@ class Publisher:
         if event.request == self._write_request:
             return self._hear_write(event, now)
         if event.request in self._settling:
-            return self._hear_settling(event, now)
-        if event.request in self._asides:
-            return self._hear_aside(event)
-        return []
+            orders = self._hear_settling(event, now)
+        else:
+            orders = self._deletions.receive(event, now)
+        return [*orders, *self._leave_if_done(now)]
 
     def deadline(self) -> float:
         """When ``handle_timeout`` is to be called; ``math.inf``: no timer runs."""
         settling = (due for _, due in self._settling.values())
-        return min((self._timer, *settling, *self._asides.values()))
+        return min((self._timer, self._deletions.deadline(), *settling))
 
     def handle_timeout(self, now: float) -> list[Command]:
         """A timer fired. Early calls do nothing."""
-        orders: list[Command] = []
-        for request, due in list(self._asides.items()):
-            if now >= due:
-                del self._asides[request]
-                orders.append(Abort(request))
-        for request, (seq, due) in list(self._settling.items()):
-            if now >= due:
-                del self._settling[request]
-                orders += [Abort(request), *self._close_segment(seq, now)]
+        orders = self._deletions.handle_timeout(now)
+        for request, (_, due) in list(self._settling.items()):
+            # One loss too many gives all of them up.
+            if now >= due and request in self._settling:
+                orders += self._lose_settling(request, now)
         if now >= self._timer:
-            self._timer = math.inf
-            orders += self._open(now)
-        return [*orders, *self._leave_if_done()]
+            orders += self._expire(now)
+        return [*orders, *self._leave_if_done(now)]
 
     def close(self, now: float) -> list[Command]:
-        """The writer leaves. A segment it has not ended is dropped; those that settle are waited
-        for, a bounded time.
+        """The writer leaves. A segment it has not ended is dropped, those that settle are waited
+        for, then the channel is deleted where that is wanted; ``farewell`` bounds it all.
 
         Legal at any moment, and more than once. ``Finish`` comes when all is done.
         """
-        if self.line is Line.OVER:
+        if self._leaving or self.line is Line.OVER:
             return []
-        orders = [] if self.writer is Writer.AWAY else self.drop_segment(now)
-        if self.line is not Line.CLOSING:
-            orders += self._hang_up()
-            unborn = self.line is Line.NEW
-            self._fire(Trigger.CLOSE)
-            self._timer = math.inf
-            if self.settings.delete and not unborn:
-                orders += self._aside(Delete(self._mint(), None), now)
-        return [*orders, *self._leave_if_done()]
+        self._fire(Trigger.CLOSE)
+        orders = self._hang_up()
+        if self.writer is not Writer.AWAY:
+            orders += self.drop_segment(now)
+        self._timer = now + self.settings.farewell
+        # Half of the time is for answers, the other half for what has to be deleted without them.
+        half = now + self.settings.farewell / 2
+        self._settling = {r: (seq, min(due, half)) for r, (seq, due) in self._settling.items()}
+        return [*orders, *self._leave_if_done(now)]
 
     # -- the line
 
     def _fire(self, trigger: Trigger) -> None:
-        try:
-            self.line = TRANSITIONS[self.line][trigger]
-        except KeyError:
-            raise LocalProtocolError(f"{trigger.name} while {self.line.name}") from None
+        self.line = TRANSITIONS[self.line][trigger]
 
     def _mint(self) -> int:
         self._minted += 1
         return self._minted
 
+    def _begin_request(self, now: float, patience: float) -> int:
+        self._line_request, self._opened = self._mint(), now
+        self._timer = now + patience
+        return self._line_request
+
     def _open(self, now: float) -> list[Command]:
         """Open what the line needs next: the POST, or first the question where to write."""
+        settle = self.settings.settle
+        if self._to_create:
+            self._fire(Trigger.CREATE)
+            return [Create(self._begin_request(now, settle))]
         if self._seq is None:
             self._fire(Trigger.LOCATE)
-            self._line_request = self._mint()
-            return [AskNext(self._line_request)]
+            return [AskNext(self._begin_request(now, settle))]
         self._fire(Trigger.POST)
-        return [*self._post(self._seq, now), *self._grant(now)]
+        return [self._post(self._seq, now), *self._grant(now)]
 
-    def _post(self, seq: int, now: float) -> list[Command]:
-        self._line_request, self._opened = self._mint(), now
-        return [OpenPost(self._line_request, seq, reset=seq == self._first)]
+    def _post(self, seq: int, now: float) -> Command:
+        below = self.writer is Writer.WRITING or self._settling
+        return OpenPost(self._begin_request(now, math.inf), seq, reset=not below)
 
     def _grant(self, now: float) -> list[Command]:
         """Give the open POST to a writer that waits for it, and open the next."""
-        if self.line is not Line.OPEN or self.writer is not Writer.WAITING or self._seq is None:
+        ready = self.line is Line.OPEN and len(self._settling) < MOST_SETTLING
+        if not ready or self.writer is not Writer.WAITING or self._seq is None:
             return []
         self._fire(Trigger.TAKEN)
+        self._backoff.served(now - self._opened)
         self.writer = Writer.WRITING
         self._write_request, self._write_seq = self._line_request, self._seq
         self._seq += 1
-        return [Grant(self._write_request, self._write_seq), *self._post(self._seq, now)]
+        return [Grant(self._write_request, self._write_seq), self._post(self._seq, now)]
 
     def _hang_up(self) -> list[Command]:
         request, self._line_request = self._line_request, -1
@@ -321,33 +350,24 @@ class Publisher:
     def _hear_line(self, event: Event, now: float) -> list[Command]:
         if not isinstance(event, ResponseStarted):
             return [*self._hang_up(), *self._fault(event, now)]
-        orders = self._discard()
-        if wire.is_closed(event.headers):
-            return [*orders, *self._end(Ending.CLOSED, event.status)]
-        if event.status == 404:
-            return [*orders, *self._hear_absent()]
+        over = self._hang_up() if self.line is Line.OPEN else self._discard()
+        no_such_route = self.line is Line.LOCATING and event.status == 400
+        ending = None if no_such_route else ending_of(event)
+        if ending is not None:
+            return [*over, *self._end(ending, event.status)]
         answers = {
             Line.CREATING: self._hear_created,
             Line.LOCATING: self._hear_next,
             Line.PROBING: self._hear_probe,
             Line.OPEN: self._hear_early,
         }
-        return [*orders, *answers[self.line](event, now)]
-
-    def _hear_absent(self) -> list[Command]:
-        """There is no such channel: make it where that is wanted; one that vanishes again is
-        gone.
-        """
-        if not self._may_create or self.line is Line.CREATING:
-            return self._end(Ending.GONE, 404)
-        self._fire(Trigger.CREATE)
-        self._line_request = self._mint()
-        return [Create(self._line_request)]
+        return [*over, *answers[self.line](event, now)]
 
     def _hear_created(self, head: ResponseStarted, now: float) -> list[Command]:
         if head.status != 200:
-            return self._hear_refusal(head, now)
-        self._may_create = False
+            return self._fault(head, now)
+        self._to_create = False
+        self._backoff.succeeded()
         return self._open(now)
 
     def _hear_next(self, head: ResponseStarted, now: float) -> list[Command]:
@@ -356,18 +376,17 @@ class Publisher:
             return self._begin_at(latest, now)
         if head.status in (200, 400):
             self._fire(Trigger.PROBE)
-            self._line_request = self._mint()
-            return [OpenGet(self._line_request, FAR_AHEAD)]
-        return self._hear_refusal(head, now)
+            return [OpenGet(self._begin_request(now, self.settings.settle), FAR_AHEAD)]
+        return self._fault(head, now)
 
     def _hear_probe(self, head: ResponseStarted, now: float) -> list[Command]:
         latest = wire.parse_seq(head.headers.get(wire.LATEST))
         if latest is not None and 0 <= latest < FAR_AHEAD:
             return self._begin_at(latest, now)
-        return self._hear_refusal(head, now)
+        return self._fault(head, now)
 
     def _begin_at(self, seq: int, now: float) -> list[Command]:
-        self._seq = self._first = seq
+        self._seq = seq
         self._backoff.succeeded()
         return self._open(now)
 
@@ -377,123 +396,118 @@ class Publisher:
             # Somebody closed the segment on the server. Its number is used up; the pause is for a
             # server that does it again and again.
             self._seq += 1
-            return self._fault(head, now)
-        return self._hear_refusal(head, now)
-
-    def _hear_refusal(self, head: ResponseStarted, now: float) -> list[Command]:
-        if 400 <= head.status < 500 and head.status not in (408, 429):
-            return self._end(Ending.REFUSED, head.status)
         return self._fault(head, now)
 
     def _fault(self, event: Event, now: float) -> list[Command]:
-        again = self._backoff.failed(now, now - self._opened if reached(event) else 0.0)
+        if reached(event):
+            self._backoff.served(now - self._opened)
+        again = self._backoff.failed(now)
         if again is None:
-            return self._end(Ending.GAVE_UP)
+            return self._end(Ending.GAVE_UP, status_of(event))
         self._fire(Trigger.FAULT)
         self._timer = again
         return []
 
+    def _expire(self, now: float) -> list[Command]:
+        """What the line waited for is over: a pause, the farewell, or the patience with a server
+        that does not answer.
+        """
+        if self.line is Line.PAUSED:
+            return self._open(now)
+        if self._leaving:
+            return self._end(Ending.LEFT)
+        return self._hear_line(RequestFailed(self._line_request, Cause.TIMED_OUT), now)
+
     def _end(self, ending: Ending, status: int | None = None) -> list[Command]:
-        """It is over, and not by us: there is nobody left to say goodbye to."""
+        """It is over: what is still open is given up."""
+        if self._leaving:
+            ending, status = Ending.LEFT, None
         orders = self._hang_up()
         if self.writer is Writer.WRITING:
-            orders += [Abort(self._write_request), Lose(self._write_request)]
-            self._lose()
-        orders += [Abort(request) for request in (*self._settling, *self._asides)]
+            orders += self._take_away()
+        orders += [Abort(request) for request in self._settling]
+        self.lost += len(self._settling)
         self._settling.clear()
-        self._asides.clear()
+        orders += self._deletions.clear()
         self._timer = math.inf
         self._fire(Trigger.END)
         return [*orders, Finish(ending, status)]
 
     # -- the segment being written
 
-    def _lose(self) -> None:
+    def _take_away(self) -> list[Command]:
+        request, self._write_request = self._write_request, -1
         self.writer = Writer.BEREFT
-        self._write_request = -1
         self.lost += 1
+        return [Abort(request), Lose(request)]
 
     def _hear_write(self, event: Event, now: float) -> list[Command]:
         if isinstance(event, RequestFinished):
             return []
-        if isinstance(event, ResponseStarted):
-            if wire.is_closed(event.headers):
-                return self._end(Ending.CLOSED, event.status)
-            if event.status == 404:
-                return self._end(Ending.GONE, event.status)
-        if event.bytes_sent == 0 and not _is_closed_segment(event):
-            return self._recall(now)
-        return self._lose_segment(event, now)
+        status = status_of(event)
+        if isinstance(event, ResponseStarted) and status != TOO_LARGE:
+            ending = ending_of(event)
+            if ending is not None:
+                return self._end(ending, status)
+        # A 200 means that somebody closed the segment on the server: its number is used up.
+        if event.bytes_sent == 0 and status not in (200, TOO_LARGE):
+            return self._recall(event, now)
+        return [*self._take_away(), *self._strike(self._write_seq, now)]
 
-    def _recall(self, now: float) -> list[Command]:
+    def _recall(self, event: Event, now: float) -> list[Command]:
         """Not a byte of the segment has left: the same number once more, and the writer waits for
         it again.
         """
         again = self._backoff.failed(now)
         if again is None:
-            return self._end(Ending.GAVE_UP)
+            return self._end(Ending.GAVE_UP, status_of(event))
         orders = [*self._hang_up(), Abort(self._write_request)]
-        self._write_request = -1
+        self._seq, self._write_request = self._write_seq, -1
         self.writer = Writer.WAITING
-        self._seq = self._write_seq
         self._fire(Trigger.RECALL)
         self._timer = again
         return orders
 
-    def _lose_segment(self, event: Event, now: float) -> list[Command]:
-        request, seq = self._write_request, self._write_seq
-        self._lose()
-        lost: list[Command] = [Abort(request), Lose(request)]
-        return lost if _is_closed_segment(event) else [*lost, *self._close_segment(seq, now)]
-
-    def _break_off(self, now: float) -> list[Command]:
-        request, self._write_request = self._write_request, -1
-        self.lost += 1
-        return [Abort(request), *self._close_segment(self._write_seq, now)]
+    def _strike(self, seq: int, now: float) -> list[Command]:
+        """Segment ``seq`` is lost, and that was one failure more."""
+        if not self._leaving and self._backoff.failed(now) is None:
+            return self._end(Ending.GAVE_UP)
+        return self._close_segment(seq, now)
 
     def _close_segment(self, seq: int, now: float) -> list[Command]:
-        return self._aside(Delete(self._mint(), seq), now)
+        """Send on the readers who hang in it. A channel that is about to be deleted does so itself."""
+        if self._leaving and self.settings.delete:
+            return []
+        return self._deletions.add(seq, now)
 
-    # -- what goes on beside it
-
-    def _aside(self, order: Delete, now: float) -> list[Command]:
-        self._asides[order.request] = now + self.settings.settle
-        return [order]
-
-    def _hear_aside(self, event: Event) -> list[Command]:
-        """Whatever the answer, more cannot be done."""
-        del self._asides[event.request]
-        orders: list[Command] = []
-        if isinstance(event, ResponseStarted):
-            orders.append(Discard(event.request))
-        return [*orders, *self._leave_if_done()]
+    # -- the segments behind it
 
     def _hear_settling(self, event: Event, now: float) -> list[Command]:
-        seq, _ = self._settling.pop(event.request)
-        if isinstance(event, ResponseStarted) and event.status == 200:
-            self._backoff.succeeded()
-            return [Discard(event.request), *self._leave_if_done()]
+        if isinstance(event, ResponseStarted):
+            ending = ending_of(event)
+            if ending in (Ending.CLOSED, Ending.GONE):
+                return self._end(ending, event.status)
+            if event.status == 200:
+                del self._settling[event.request]
+                self._backoff.succeeded()
+                return [Discard(event.request), *self._grant(now)]
+        return self._lose_settling(event.request, now)
+
+    def _lose_settling(self, request: int, now: float) -> list[Command]:
+        seq, _ = self._settling.pop(request)
         self.lost += 1
-        if isinstance(event, ResponseStarted) and event.status == 404:
-            discard = Discard(event.request)
-            if self._leaving:
-                return [discard, *self._leave_if_done()]
-            return [discard, *self._end(Ending.GONE, event.status)]
-        return [Abort(event.request), *self._close_segment(seq, now), *self._leave_if_done()]
+        return [Abort(request), *self._strike(seq, now), *self._grant(now)]
+
+    # -- leaving
 
     @property
     def _leaving(self) -> bool:
-        return self.line is Line.CLOSING
+        return self.line in (Line.CLOSING, Line.DELETING)
 
-    def _leave_if_done(self) -> list[Command]:
-        if not self._leaving or self._settling or self._asides:
+    def _leave_if_done(self, now: float) -> list[Command]:
+        if not self._leaving or self._settling:
             return []
-        self._fire(Trigger.END)
-        return [Finish(Ending.LEFT)]
-
-
-def _is_closed_segment(event: Event) -> bool:
-    """Whether the server closed the segment under its writer: somebody deleted it, or another
-    publisher reset.
-    """
-    return isinstance(event, ResponseStarted) and event.status == 200
+        if self.line is Line.CLOSING and self.settings.delete and self._minted:
+            self._fire(Trigger.DELETE)
+            return [*self._deletions.clear(), *self._deletions.add(None, now)]
+        return [] if self._deletions.pending else self._end(Ending.LEFT)

@@ -30,14 +30,14 @@ class RetryPolicy:
     """
 
     first: float = field(default=0.1, validator=validators.gt(0))
-    growth: float = field(default=2.0, validator=validators.ge(1))
+    growth: float = field(default=2.0, validator=[validators.ge(1), validators.le(100)])
     longest: float = field(default=5.0, validator=validators.gt(0))
     spread: float = field(default=0.5, validator=[validators.ge(0), validators.lt(1)])
     give_up_after: float = field(default=30.0, validator=validators.ge(0))
 
     def pause(self, failures: int, jitter: Jitter) -> float:
         """Seconds to wait after the ``failures``-th failure in a row (from 1)."""
-        # The exponent is bounded: a float power overflows after some hundred failures.
+        # Exponent and base are bounded: a float power overflows at 1e308.
         grown = self.first * self.growth ** min(failures - 1, 64)
         return min(grown, self.longest) * (1 - self.spread * jitter())
 
@@ -51,20 +51,20 @@ class Backoff:
     failures: int = field(default=0, init=False)
     _since: float = field(default=math.inf, init=False)
 
-    def failed(self, now: float, served: float = 0.0) -> float | None:
-        """Count a failure. Returns when to try again, or None: give up.
-
-        ``served``: seconds for which the server had kept the request open. Beyond the longest pause
-        they count as success: servers end requests that wait for long, and an idle publisher must
-        not give up over that.
-        """
-        if served >= self.policy.longest:
-            self.succeeded()
+    def failed(self, now: float) -> float | None:
+        """Count a failure. Returns when to try again, or None: give up."""
         self._since = min(self._since, now)
         if now - self._since >= self.policy.give_up_after:
             return None
         self.failures += 1
         return now + self.policy.pause(self.failures, self.jitter)
+
+    def served(self, seconds: float) -> None:
+        """The server kept a request open for so long. Beyond the longest pause that is a success:
+        servers end requests that wait, and whoever waits must not give up over that.
+        """
+        if seconds >= self.policy.longest:
+            self.succeeded()
 
     def succeeded(self) -> None:
         """Forget the failures."""

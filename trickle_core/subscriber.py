@@ -7,15 +7,18 @@ protocol, and why the tables look as they do:
 - The head of an answer comes with the segment's first byte. A GET that is not answered is the
   normal state of a reader at the live edge, for as long as the publisher is silent, so no timer
   ends it. But servers and boxes between cut requests that waited too long; the line is therefore
-  dropped and opened again every 20 s (``DUE`` in ``ASKING``).
+  dropped and opened again every 20 s (``DUE`` in ``ASKING``). That one was kept open so long counts
+  as a success, so an adapter must fail a connection attempt well before.
 - The GET for the next segment is opened the moment the head of this one is here (*preconnect*): by
   then the first byte of this one has been written, so *next write* has moved on and the next one
   can be waited in.
 - So at most two GETs are open: the delivered one, whose body the reader reads, and the line. If the
-  reader is slow the line's answer waits (``HELD``) and TCP holds the server back.
+  reader is slow the line's answer waits (``HELD``) and TCP holds the server back; a short one is
+  whole before anybody reads it (``WHOLE``).
 - Status 470 means two opposite things, told apart by ``Lp-Trickle-Latest``: fallen out of the
   window (``BEHIND``: jump to the live edge, and say how much was skipped) or ahead of the publisher
-  (``EARLY``: ask again after a pause, without going back, for the publisher will get there).
+  (``EARLY``: ask again after a pause, without going back, for the publisher will get there). The
+  jump asks for -2: a number worked out from the 470 can be out of the window again when it arrives.
 - ``Lp-Trickle-Closed`` on an empty 200 is the end of the stream, a 404 is a channel that is gone.
   Both are normal ends; an empty 200 without it is an empty segment.
 - When a GET at -1 is dropped by the refresh just as its segment begins, that one segment is missed.
@@ -44,7 +47,15 @@ from trickle_core.commands import (
     Truncate,
 )
 from trickle_core.errors import LocalProtocolError
-from trickle_core.events import Event, RequestFailed, RequestFinished, ResponseStarted, reached
+from trickle_core.events import (
+    Event,
+    RequestFailed,
+    RequestFinished,
+    ResponseStarted,
+    ending_of,
+    reached,
+    status_of,
+)
 from trickle_core.retry import Backoff, Jitter, RetryPolicy, no_jitter
 
 
@@ -57,6 +68,8 @@ class Line(Enum):
     """A GET is open and unanswered."""
     HELD = auto()
     """A segment's head is here; the reader has not come for it."""
+    WHOLE = auto()
+    """So is all of its body."""
     PAUSED = auto()
     """No GET is open; one will be when the timer fires."""
     OVER = auto()
@@ -69,6 +82,8 @@ class Trigger(Enum):
     START = auto()
     SEGMENT = auto()
     """The answer is a segment."""
+    BODY = auto()
+    """The body of the segment that is held has ended."""
     TAKEN = auto()
     """The reader takes the segment that is held; the next one is asked for."""
     BEHIND = auto()
@@ -97,11 +112,13 @@ TRANSITIONS: Final[Mapping[Line, Mapping[Trigger, Line]]] = {
         Trigger.CLOSE: Line.OVER,
     },
     Line.HELD: {
+        Trigger.BODY: Line.WHOLE,
         Trigger.TAKEN: Line.ASKING,
         Trigger.FAULT: Line.PAUSED,
         Trigger.END: Line.OVER,
         Trigger.CLOSE: Line.OVER,
     },
+    Line.WHOLE: {Trigger.TAKEN: Line.ASKING, Trigger.CLOSE: Line.OVER},
     Line.PAUSED: {Trigger.DUE: Line.ASKING, Trigger.CLOSE: Line.OVER},
     Line.OVER: {},
 }
@@ -111,7 +128,7 @@ class Reader(Enum):
     """What the reader is doing."""
 
     AWAY = auto()
-    """Neither reading nor waiting."""
+    """Neither waiting nor reading from the network; what has arrived may still be read."""
     WAITING = auto()
     """It wants the next segment."""
     READING = auto()
@@ -154,15 +171,17 @@ class Subscriber:
         """Segments missed so far."""
         self._backoff = Backoff(self.settings.retry, jitter)
         self._jitter = jitter
-        self._asked = self.settings.start
+        self._minted = 0
         self._line_request = -1
         self._opened = math.inf
+        self._asked = self.settings.start
+        """What the line asks for; once its answer is here, that segment's number."""
+        self._expected = self.settings.start
+        """The number after the last one delivered: below it nothing is delivered any more."""
         self._read_request = -1
-        self._minted = 0
         self._timer = math.inf
         self._patience = -math.inf
-        self._held_seq = -1
-        self._expected = self.settings.start
+        """Until when a channel that is not there may still come."""
 
     # -- inputs
 
@@ -182,10 +201,12 @@ class Subscriber:
         return self._deliver(now)
 
     def drop_segment(self, now: float) -> list[Command]:
-        """The reader leaves its segment before the end, or no longer waits for one."""
-        if self.reader is Reader.AWAY:
-            raise LocalProtocolError("drop_segment without a segment")
-        return self._leave()
+        """The reader leaves its segment, or no longer waits for one. Legal at any moment: its body
+        may just have ended, or broken.
+        """
+        request, self._read_request = self._read_request, -1
+        self.reader = Reader.AWAY
+        return [Abort(request)] if request >= 0 else []
 
     def receive(self, event: Event, now: float) -> list[Command]:
         """Take in what was seen on the network. Reports of requests that are no longer of interest
@@ -195,11 +216,10 @@ class Subscriber:
             return self._hear_of_body(event)
         if event.request != self._line_request:
             return []
+        if self.line is not Line.ASKING:
+            return self._hear_of_held(event, now)
         if isinstance(event, ResponseStarted):
             return self._hear_head(event, now)
-        # A short body can be whole before anyone reads it.
-        if isinstance(event, RequestFinished) and self.line is Line.HELD:
-            return []
         return self._fault(event, now)
 
     def deadline(self) -> float:
@@ -210,6 +230,8 @@ class Subscriber:
         """The timer fired. Early calls do nothing."""
         if now < self._timer:
             return []
+        if self.line is Line.ASKING:
+            self._backoff.served(now - self._opened)
         self._fire(Trigger.DUE)
         return [*self._hang_up(), *self._ask(now)]
 
@@ -217,7 +239,7 @@ class Subscriber:
         """The user leaves: everything that is open is given up. Legal at any moment, and more than
         once.
         """
-        left = self._leave()
+        left = self.drop_segment(now)
         if self.line is Line.OVER:
             return left
         return [*left, *self._hang_up(), *self._over(Trigger.CLOSE, Ending.LEFT)]
@@ -247,77 +269,90 @@ class Subscriber:
         return [Discard(request)]
 
     def _hear_head(self, head: ResponseStarted, now: float) -> list[Command]:
-        if head.status == 200:
-            return self._hear_ok(head, now)
         if head.status == wire.NO_SUCH_SEGMENT:
             return self._hear_missing(head, now)
-        if head.status == 404:
-            if now < self._patience:
-                return self._early(now)
-            return self._end(Ending.GONE, head.status)
-        # 408 and 429 are the two client errors that a later try can mend.
-        if 400 <= head.status < 500 and head.status not in (408, 429):
-            return self._end(Ending.REFUSED, head.status)
+        if head.status == 404 and now < self._patience:
+            return self._early(now)
+        ending = ending_of(head)
+        if ending is not None:
+            return [*self._discard(), *self._over(Trigger.END, ending, head.status)]
+        if head.status == 200:
+            return self._hear_segment(head, now)
         return self._fault(head, now)
 
-    def _hear_ok(self, head: ResponseStarted, now: float) -> list[Command]:
-        if wire.is_closed(head.headers):
-            return self._end(Ending.CLOSED, head.status)
-        seq = self._seq_of(head)
-        # A number below the one asked for would deliver a segment twice or out of order.
-        if seq is None or seq < self._asked:
-            return self._fault(head, now)
-        self._backoff.succeeded()
+    def _hear_missing(self, head: ResponseStarted, now: float) -> list[Command]:
         self._patience = -math.inf
         latest = wire.parse_seq(head.headers.get(wire.LATEST))
-        if latest is not None and self._lags(latest - 1 - seq):
-            return self._jump(latest, now)
+        if latest is not None and 0 <= self._asked < latest:
+            return self._jump(now)
+        return self._early(now)
+
+    def _hear_segment(self, head: ResponseStarted, now: float) -> list[Command]:
+        seq = self._seq_of(head)
+        if seq is None:
+            return self._fault(head, now)
+        self._patience = -math.inf
+        if seq < self._expected:
+            self._asked = self._expected
+            return self._early(now)
+        if self._lags(head, seq):
+            return self._jump(now)
+        self._backoff.succeeded()
         self._fire(Trigger.SEGMENT)
         self._timer = math.inf
-        self._held_seq = seq
+        self._asked = seq
         return self._deliver(now)
 
     def _seq_of(self, head: ResponseStarted) -> int | None:
-        seq = wire.parse_seq(head.headers.get(wire.SEQ))
-        if seq is None and self._asked >= 0 and wire.SEQ not in head.headers:
-            return self._asked
+        """The segment's number; None where the answer makes no sense. A server that says none must
+        mean the one asked for.
+        """
+        seq = wire.parse_seq(head.headers.get(wire.SEQ, str(self._asked)))
         return seq if seq is not None and seq >= 0 else None
 
-    def _lags(self, segments: int) -> bool:
-        return self.settings.max_lag is not None and segments > self.settings.max_lag
-
-    def _hear_missing(self, head: ResponseStarted, now: float) -> list[Command]:
-        self._backoff.succeeded()
+    def _lags(self, head: ResponseStarted, seq: int) -> bool:
+        """Whether this is too far behind. What was asked for as the live edge never is."""
         latest = wire.parse_seq(head.headers.get(wire.LATEST))
-        if latest is not None and self._asked >= 0 and latest - 1 > self._asked:
-            return self._jump(latest, now)
-        return self._early(now)
+        if self.settings.max_lag is None or latest is None or self._asked < 0:
+            return False
+        return latest - 1 - seq > self.settings.max_lag
 
-    def _jump(self, latest: int, now: float) -> list[Command]:
+    def _jump(self, now: float) -> list[Command]:
         """Go on at the live edge, the one segment that is sure to be in the window, whatever its
         size.
         """
         self._fire(Trigger.BEHIND)
         discard = self._discard()
-        self._asked = latest - 1
+        self._asked = wire.LIVE_EDGE
         return [*discard, *self._ask(now)]
 
     def _early(self, now: float) -> list[Command]:
         self._fire(Trigger.EARLY)
+        self._backoff.succeeded()
         pause = self.settings.early_pause
         self._timer = now + pause * (1 - self.settings.retry.spread * self._jitter())
         return self._discard()
 
+    def _hear_of_held(self, event: Event, now: float) -> list[Command]:
+        """What becomes of a body that nobody reads yet. One that breaks is asked for again, from
+        its first byte.
+        """
+        if isinstance(event, RequestFailed) and self.line is Line.HELD:
+            return self._fault(event, now)
+        if isinstance(event, RequestFinished) and self.line is Line.HELD:
+            self._fire(Trigger.BODY)
+        return []
+
     def _fault(self, event: Event, now: float) -> list[Command]:
-        again = self._backoff.failed(now, now - self._opened if reached(event) else 0.0)
+        if reached(event):
+            self._backoff.served(now - self._opened)
+        hang_up = self._hang_up()
+        again = self._backoff.failed(now)
         if again is None:
-            return [*self._hang_up(), *self._over(Trigger.END, Ending.GAVE_UP)]
+            return [*hang_up, *self._over(Trigger.END, Ending.GAVE_UP, status_of(event))]
         self._fire(Trigger.FAULT)
         self._timer = again
-        return self._hang_up()
-
-    def _end(self, ending: Ending, status: int) -> list[Command]:
-        return [*self._discard(), *self._over(Trigger.END, ending, status)]
+        return hang_up
 
     def _over(self, trigger: Trigger, ending: Ending, status: int | None = None) -> list[Command]:
         self._fire(trigger)
@@ -328,15 +363,18 @@ class Subscriber:
 
     def _deliver(self, now: float) -> list[Command]:
         """Hand over what is held to a reader that waits for it, and ask for the next."""
-        if self.line is not Line.HELD or self.reader is not Reader.WAITING:
+        if self.line not in (Line.HELD, Line.WHOLE) or self.reader is not Reader.WAITING:
             return []
-        self._fire(Trigger.TAKEN)
-        self.reader = Reader.READING
-        self._read_request = self._line_request
-        missed = self._held_seq - self._expected if self._expected >= 0 else 0
+        request, seq = self._line_request, self._asked
+        missed = seq - self._expected if self._expected >= 0 else 0
+        if self.line is Line.HELD:
+            self.reader, self._read_request = Reader.READING, request
+        else:
+            self.reader = Reader.AWAY
         self.skipped += missed
-        self._asked = self._expected = self._held_seq + 1
-        return [Deliver(self._read_request, self._held_seq, missed), *self._ask(now)]
+        self._asked = self._expected = seq + 1
+        self._fire(Trigger.TAKEN)
+        return [Deliver(request, seq, missed), *self._ask(now)]
 
     def _hear_of_body(self, event: Event) -> list[Command]:
         if isinstance(event, ResponseStarted):
@@ -344,8 +382,3 @@ class Subscriber:
         request, self._read_request = self._read_request, -1
         self.reader = Reader.AWAY
         return [Truncate(request)] if isinstance(event, RequestFailed) else []
-
-    def _leave(self) -> list[Command]:
-        request, self._read_request = self._read_request, -1
-        self.reader = Reader.AWAY
-        return [Abort(request)] if request >= 0 else []
