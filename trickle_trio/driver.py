@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final, Protocol
 
@@ -41,6 +41,8 @@ connection is cheaper."""
 
 DRAIN_TIME: Final = 1.0
 """Seconds that such reading may take."""
+
+MAX_PORT: Final = 65_535
 
 _TIMEOUTS: Final = httpx.Timeout(connect=10.0, read=None, write=20.0, pool=None)
 """No read timeout: a preconnected GET is unanswered for as long as the publisher is silent."""
@@ -105,11 +107,12 @@ class Body:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """What the connection reads."""
-        async for piece in self._pieces_out:
-            self.taken += len(piece)
-            yield piece
+        with suppress(trio.ClosedResourceError):
+            async for piece in self._pieces_out:
+                self.taken += len(piece)
+                yield piece
         if not self._whole:  # ending normally here would end the body as if whole
-            raise trio.BrokenResourceError("the body was broken off")
+            raise httpx.WriteError("the body was broken off")
 
 
 @define(eq=False)
@@ -393,7 +396,8 @@ def channel_url(url: str) -> str:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, TypeError) as error:
         raise ValueError(f"{url!r} is no channel address: {error}") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    host_is_odd = not parsed.host or "%" in parsed.host or (parsed.port or 0) > MAX_PORT
+    if parsed.scheme not in ("http", "https") or host_is_odd:
         raise ValueError(f"{url!r} is no channel address: http://host:port/name is expected")
     if parsed.path.strip("/") == "":
         raise ValueError(f"{url!r} names no channel: http://host:port/name is expected")
