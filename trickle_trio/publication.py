@@ -95,7 +95,10 @@ class Publication:
         except BaseException:
             self._leave_segment(whole=False)
             raise
-        self._leave_segment(whole=True)
+        lost = self._machine.writer is Writer.BEREFT
+        self._leave_segment(whole=not lost)
+        if lost:
+            raise self._loss()
 
     def _leave_segment(self, *, whole: bool) -> None:
         self._request = -1
@@ -127,8 +130,11 @@ class Publication:
             await self._news.park()
         self._check()
         if self._machine.writer is not Writer.WRITING:
-            raise SegmentLost(f"{self.url}: segment {self.seq} is lost")
+            raise self._loss()
         return self._request
+
+    def _loss(self) -> SegmentLost:
+        return SegmentLost(f"{self.url}: segment {self.seq} is lost")
 
     async def _verdict(self, request: int) -> None:
         """Wait until the machine has decided about a request that broke."""

@@ -98,6 +98,8 @@ async def test_a_preconnect_that_is_refused_is_opened_again_and_nothing_is_lost(
         await peer.gone()
 
     async with serve(script) as server, open_publication(f"{server.url}/a", settings=FIRST) as p:
+        while server.connections < 3:  # what is sent before a refusal is known has left, and is lost
+            await trio.testing.wait_all_tasks_blocked()
         async with p.segment() as segment:
             await segment.send(b"hello")
     assert bodies == {b"/a/0": b"5\r\nhello\r\n0\r\n\r\n"}
@@ -132,6 +134,22 @@ async def test_a_segment_that_breaks_is_closed_on_the_server_and_the_next_goes_o
     assert seen.count(b"POST /a/0") == 1
     assert b"DELETE /a/0" in seen
     assert b"POST /a/1" in seen
+
+
+async def test_a_loss_known_by_the_end_of_the_segment_is_told_there(serve) -> None:  # type: ignore[no-untyped-def]
+    async def script(peer) -> None:  # type: ignore[no-untyped-def]
+        if b"/0 " not in await peer.head():
+            await trio.sleep_forever()
+        await peer.until(b"begun\r\n")
+        peer.reset()
+
+    async with serve(script) as server, open_publication(f"{server.url}/a", settings=FIRST) as p:
+        with pytest.raises(SegmentLost):
+            async with p.segment() as segment:
+                await segment.send(b"begun")
+                while p.statistics().lost == 0:
+                    await trio.testing.wait_all_tasks_blocked()
+    assert p.statistics() == PublicationStatistics(0, 1, 5)
 
 
 async def test_an_interrupted_segment_is_not_ended_as_if_whole(relay: str) -> None:
