@@ -41,11 +41,11 @@ def command(
     """Run a trickle server."""
     import trio
 
-    from trickle_core.relay import RelaySettings
+    from trickle_core.relay_settings import RelaySettings
     from trickle_trio.relay import serve_relay
 
     settings = RelaySettings(
-        path=path,
+        base_path=path,
         window=window,
         autocreate=autocreate,
         changefeed=changefeed,

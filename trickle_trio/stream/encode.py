@@ -11,8 +11,8 @@ import trio
 from attrs import define
 
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit
+from trickle_trio.media.encode import VideoEncoder, VideoEncoderSettings
 from trickle_trio.media.frames import VideoFrame
-from trickle_trio.media.video_encoder import VideoEncoder, VideoEncoderSettings
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.threads import in_codec_thread
 from trickle_trio.stream.tracks import VIDEO_PID

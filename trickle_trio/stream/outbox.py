@@ -21,7 +21,7 @@ from trickle_trio.stream.meters import Meters
 
 log: Final = logging.getLogger(__name__)
 
-PATIENT: Final = PublisherSettings(retry=RetryPolicy(give_up_after=math.inf))
+PATIENT: Final = PublisherSettings(create=True, retry=RetryPolicy(give_up_after=math.inf))
 """The stream is worth more than its events: they are retried for as long as it lives."""
 
 EVENT_KEEPALIVE: Final = 10.0

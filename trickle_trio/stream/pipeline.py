@@ -18,11 +18,12 @@ import trio
 
 from trickle_core.commands import Ending
 from trickle_core.mpegts import AccessUnit, Codec
+from trickle_core.publisher import PublisherSettings
 from trickle_core.retry import RetryPolicy
 from trickle_core.subscriber import SubscriberSettings
 from trickle_trio.driver import ChannelEnded, open_hidden_nursery
+from trickle_trio.media.encode import VideoEncoderSettings
 from trickle_trio.media.frames import AudioFrame, VideoFrame
-from trickle_trio.media.video_encoder import VideoEncoderSettings
 from trickle_trio.processor import HandlerError, Handlers
 from trickle_trio.publication import Publication, PublicationStatistics, open_publication
 from trickle_trio.stream.control import Control
@@ -263,7 +264,9 @@ class Stream:
 
     async def _write(self, egress: Egress, url: str) -> None:
         try:
-            async with open_publication(url) as self._publication:
+            async with open_publication(
+                url, settings=PublisherSettings(create=True)
+            ) as self._publication:
                 await egress.run(self._publication)
         except ChannelEnded as error:
             normal = error.ending in (Ending.CLOSED, Ending.GONE)

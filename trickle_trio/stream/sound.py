@@ -72,7 +72,7 @@ class SoundHandling:
             if self._encoder is not None:
                 await self._pass_on(await in_codec_thread(self._encoder.flush), out)
                 self._encoder.close()
-            self._encoder = AudioEncoder(AUDIO_PID)
+            self._encoder = AudioEncoder.like(frame, pid=AUDIO_PID)
         with self.meters.stage("encode sound"):
             units = await in_codec_thread(partial(self._encoder.encode, frame))
         await self._pass_on(units, out)
