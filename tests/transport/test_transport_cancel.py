@@ -308,6 +308,22 @@ async def test_leaving_wakes_whoever_still_waits(serve: Any, answered: bool) -> 
         assert transport.statistics().open_connections == 0
 
 
+async def test_what_has_come_can_be_read_after_leaving(serve: Any) -> None:
+    async def script(peer: Any) -> None:
+        await peer.head()
+        await peer.send(CHUNKED + b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
+        await peer.gone()
+
+    transport = TrickleTransport()
+    async with serve(script) as server:
+        async with transport:
+            response = await transport.handle_async_request(httpx.Request("GET", server.url))
+        assert await response.aread() == b"ab"
+        async with transport:
+            assert transport.statistics().open_connections == 0
+            assert transport.statistics().idle_connections == 0
+
+
 async def test_a_body_whose_nursery_is_cancelled_tells_the_reader(serve: Any) -> None:
     async def wait(transport: TrickleTransport, url: str) -> None:
         with pytest.raises(httpx.ReadError):

@@ -22,7 +22,7 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 @frozen
 class Origin:
-    """Where a connection leads. The host stays as the URL's bytes: Trio would refuse names with an underscore."""
+    """Where a connection leads. The host stays as the URL's bytes, which are encoded already."""
 
     scheme: str
     host: bytes

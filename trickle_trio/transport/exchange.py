@@ -192,10 +192,8 @@ class Exchange(httpx.AsyncByteStream):
         try:
             with httpx_errors(Phase.WRITE, self.request), limit(self.timeouts.write):
                 await self.connection.stream.send_all(data)
-        except BaseException as error:
+        except httpx.WriteError as error:
             self.connection.http.send_failed()
-            if not isinstance(error, httpx.WriteError):
-                raise
             self._fault = error
             return False
         return True
@@ -224,21 +222,24 @@ class Exchange(httpx.AsyncByteStream):
         pieces = aiter(body)
         try:
             async for piece in pieces:
-                if not await self._write_whole(self._framed(h11.Data(piece))):
+                if not await self._send_piece(h11.Data(piece)):
                     return
-            await self._write_whole(self._framed(h11.EndOfMessage()))
+            await self._send_piece(h11.EndOfMessage())
         finally:
             await close_each(pieces, body, given)
 
-    async def _write_whole(self, data: bytes) -> bool:
-        """Like ``_write``, but under TLS not to be cancelled: Trio's TLS stream cannot be read after a cancelled write.
-
-        Closing the socket ends it.
-        """
+    async def _send_piece(self, piece: h11.Data | h11.EndOfMessage) -> bool:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        data = self._framed(piece)
+        # Trio's TLS stream cannot be read any more after a cancelled write. Closing the socket ends a shielded one.
         with trio.CancelScope(shield=self.connection.is_tls()):
             alive = await self._write(data)
-        await trio.lowlevel.checkpoint_if_cancelled()
         return alive
+
+    def _stop_upload(self) -> None:
+        if self._upload is not None and self._is_uploading():
+            self._upload.scope.cancel()
+            self.connection.http.send_failed()  # it will never be whole: not to be used again
 
     def _end_upload(self, upload: Upload) -> None:
         upload.over.set()
@@ -266,9 +267,9 @@ class Exchange(httpx.AsyncByteStream):
     def _begin_reading(self, head: h11.Response) -> None:
         self.stage = Stage.READING
         if self._upload is not None:
-            # Cancelled first, so that a body which waits for 100 Continue is never begun.
+            # Stopped first, so that a body which waits for 100 Continue is never begun.
             if head.status_code >= REFUSAL:
-                self._upload.scope.cancel()
+                self._stop_upload()
             self._upload.heard.set()
         self._ahead = self._parse_piece()
 
@@ -342,9 +343,7 @@ class Exchange(httpx.AsyncByteStream):
         if self.stage not in ENDS:
             return
         self.stage = ENDS[self.stage]
-        if self._upload is not None and self._is_uploading():
-            self._upload.scope.cancel()
-            self.connection.close()
+        self._stop_upload()
         self.give_back(self.connection)
 
 
