@@ -1,0 +1,25 @@
+"""Frames in, access units out."""
+
+from __future__ import annotations
+
+from trickle_trio.media.audio_encoder import (
+    AudioEncoder,
+    AudioEncoderSettings,
+    AudioEncoderStatistics,
+)
+from trickle_trio.media.video_encoder import (
+    EncoderStatistics,
+    VideoEncoder,
+    VideoEncoderSettings,
+    trial,
+)
+
+__all__ = [
+    "AudioEncoder",
+    "AudioEncoderSettings",
+    "AudioEncoderStatistics",
+    "EncoderStatistics",
+    "VideoEncoder",
+    "VideoEncoderSettings",
+    "trial",
+]
