@@ -16,7 +16,14 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from trickle_core.mpegts.units import CLOCK_RATE, AccessUnit, Codec, ElementaryStream
-from trickle_trio.media.fmp4 import GATHERED_UNITS, PATIENCE, FragmentedMp4, State, UnplayableError
+from trickle_trio.media.fmp4 import (
+    GATHERED_UNITS,
+    PICTURE_PATIENCE,
+    SOUND_PATIENCE,
+    FragmentedMp4,
+    State,
+    UnplayableError,
+)
 
 VIDEO = ElementaryStream(256, Codec.H264)
 AAC = ElementaryStream(257, Codec.AAC)
@@ -182,16 +189,40 @@ def test_a_picture_is_sent_when_the_next_one_comes_and_sound_at_once() -> None:
 def test_without_sound_the_head_waits_for_half_a_second_of_pictures_and_not_longer() -> None:
     file = FragmentedMp4()
     heads = [unit.dts - START for unit in pictures(30) if b"moov" in file.write(unit)]
-    assert heads == [PATIENCE]
+    assert heads == [SOUND_PATIENCE]
     assert file.mime_type == 'video/mp4; codecs="avc1.42C00D"'
 
 
 def test_sound_alone_is_a_file_too() -> None:
-    units = list(sounds(40))
+    units = list(sounds(150))
     file, data = written(units)
     assert file.mime_type == 'video/mp4; codecs="mp4a.40.2"'
     with opened(data) as container:
         assert len(list(container.decode(audio=0))) == len(units)
+
+
+@pytest.mark.parametrize("first", [VIDEO, AAC])
+def test_a_track_that_turns_up_late_ends_the_file_so_that_the_player_comes_again(
+    first: ElementaryStream,
+) -> None:
+    units = interleaved(pictures(150), sounds(240))
+    late = START + 3 * CLOCK_RATE
+    file, data = written([unit for unit in units if unit.stream is first or unit.dts > late])
+    assert file.state is State.ENDED
+    with opened(data) as container:
+        assert [stream.type for stream in container.streams] == [
+            "video" if first is VIDEO else "audio"
+        ]
+
+
+def test_sound_waits_longer_for_its_picture_than_a_picture_for_its_sound() -> None:
+    file = FragmentedMp4()
+    units = interleaved(pictures(90), sounds(140))
+    late = START + PICTURE_PATIENCE - FRAME
+    for unit in units:
+        if unit.stream is AAC or unit.dts > late:
+            file.write(unit)
+    assert file.mime_type == 'video/mp4; codecs="avc1.42C00D, mp4a.40.2"'
 
 
 def test_another_size_ends_the_file_with_everything_before_it() -> None:

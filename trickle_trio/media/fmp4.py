@@ -2,13 +2,13 @@
 
 Odd, and why:
 
-* Which tracks there are is seen, not told: the head is written when a picture and a sound are known, or when
-  ``patience`` of media time has shown only one of them. A track that turns up later is left out; the next viewer
-  gets it.
+* Which tracks there are is seen, not told: the head is written when a picture and a sound are known, or when some
+  media time has shown only one of them.
 * A picture is held until the next one comes, because only then is it known how long it stands. A guess that is too
   short leaves a gap, and players drop everything behind a gap of two pictures up to the next key picture (Media
   Source Extensions, "Coded frame processing", 3.5.8). Sound is never held.
-* Another coding of the picture (a new SPS: another size) or of the sound ends the file: the player starts a new one.
+* Another coding of the picture (a new SPS: another size) or of the sound, and a track that turns up late, end the file:
+  the player starts a new one.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ from trickle_trio.media.parameters import (
     video_parameters,
 )
 
-PATIENCE: Final = CLOCK_RATE // 2
-"""Half a second of one track without the other: further than a muxer lets sound and picture drift apart."""
+SOUND_PATIENCE: Final = CLOCK_RATE // 2
+"""Pictures without sound: half a second, further than a muxer lets the two drift apart."""
+
+PICTURE_PATIENCE: Final = 2 * CLOCK_RATE
+"""Sound without a picture: longer, because most streams have one, and the first may wait for a model to warm up."""
 
 GATHERED_UNITS: Final = 256
 """The bound of what is gathered, whatever the clocks say: 2.5 s of 60 pictures and 43 sounds a second."""
@@ -63,8 +66,7 @@ class FragmentedMp4:
     Takes units of one Timeline: unbounded times that rise. Times in the file begin near 0.
     """
 
-    def __init__(self, *, patience: int = PATIENCE) -> None:
-        self._patience = patience
+    def __init__(self) -> None:
         self._state = State.GATHERING
         self._gathered: list[AccessUnit] = []
         self._picture_pid: int | None = None
@@ -129,7 +131,8 @@ class FragmentedMp4:
             # A picture will come, but its key has not yet. Sound may run ahead of it, but not far.
             del self._gathered[:-SOUND_AHEAD]
             return b""
-        waited = unit.dts - self._gathered[0].dts >= self._patience
+        patience = PICTURE_PATIENCE if self._picture is None else SOUND_PATIENCE
+        waited = unit.dts - self._gathered[0].dts >= patience
         complete = self._picture is not None and self._sound is not None
         if complete or waited or len(self._gathered) >= GATHERED_UNITS:
             return self._begin()
@@ -167,7 +170,7 @@ class FragmentedMp4:
 
     def _append_picture(self, unit: AccessUnit) -> bytes:
         if self._picture is None:
-            return b""
+            return self._end(unit.dts)
         if unit.key and self._is_recoded(unit, self._picture):
             return self._end(unit.dts)
         before = self._until(unit.dts)
@@ -180,7 +183,7 @@ class FragmentedMp4:
     def _append_sound(self, unit: AccessUnit) -> bytes:
         known = self._sound
         if known is None:
-            return b""
+            return self._end(unit.dts)
         try:
             if audio_parameters(unit) != known:
                 return self._end(unit.dts)

@@ -1,1 +1,12 @@
-"""The outside: the control API, the dashboard, and serve()."""
+"""The outside: the control API, the dashboard, and ``serve()``.
+
+HTTP requests come in, ``Streams`` decides, and each stream is seen only through ``trickle_trio.stream``.
+"""
+
+from __future__ import annotations
+
+from trickle_trio.service.app import TrickleApp, create_app
+from trickle_trio.service.hosting import Address
+from trickle_trio.service.serve import Service, serve
+
+__all__ = ["Address", "Service", "TrickleApp", "create_app", "serve"]

@@ -13,6 +13,8 @@ Each mend has a test that fails without it. Seen with Hypercorn 0.18 and quart-t
 5. An exception in ``app.nursery`` ends the app's lifespan: nothing of ours runs there.
 6. ``after_serving`` comes when the connections are gone already: streams are stopped in the shutdown trigger.
 7. A kept connection ends after 5 s and 1,000 requests by default: ``KEEP_ALIVE`` and ``KEPT_REQUESTS``.
+8. An answer that comes before the request's end closes the connection under a client that still sends, and so is lost:
+   the rest of the request is read away first, for ``DRAIN`` seconds.
 """
 
 from __future__ import annotations
@@ -30,7 +32,13 @@ from typing import Final, NamedTuple
 import hypercorn.trio
 import trio
 from hypercorn.config import Config, Sockets
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Framework
+from hypercorn.typing import (
+    ASGIReceiveCallable,
+    ASGIReceiveEvent,
+    ASGISendCallable,
+    ASGISendEvent,
+    Framework,
+)
 from quart import Request
 from quart.asgi import ASGIHTTPConnection
 from quart_trio.asgi import TrioASGIHTTPConnection
@@ -49,6 +57,9 @@ GRACE: Final = 1.0
 
 LIFESPAN_TIMEOUT: Final = 10.0
 """Seconds that the app's own start and stop functions have."""
+
+DRAIN: Final = 2.0
+"""Seconds that the rest of a request may take when its answer is there already."""
 
 BACKLOG: Final = 128
 
@@ -87,12 +98,22 @@ class Connection(TrioASGIHTTPConnection):
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Handle the request."""
+        received = trio.Event()
 
-        async def noting(message: ASGISendEvent) -> None:
+        async def receive_and_note() -> ASGIReceiveEvent:
+            message = await receive()
+            if message["type"] != "http.request" or not message.get("more_body"):
+                received.set()
+            return message
+
+        async def send_and_note(message: ASGISendEvent) -> None:
+            if message["type"] == "http.response.start":
+                with trio.move_on_after(DRAIN):
+                    await received.wait()
             self._ended = message["type"] == "http.response.body" and not message.get("more_body")
             await send(message)
 
-        await super().__call__(receive, noting)
+        await super().__call__(receive_and_note, send_and_note)
 
     async def handle_messages(  # type: ignore[override]  # quart-trio's own signature differs from Quart's
         self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable

@@ -1,0 +1,213 @@
+"""The service's own life: its address, its end, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from trickle_trio.media.frames import VideoFrame
+from trickle_trio.processor import StreamProcessor
+from trickle_trio.service import Address, serve
+
+PROGRAM = """
+import sys, trio
+from trickle_trio.service import serve
+from trickle_trio.processor import StreamProcessor
+
+def tint(frame):
+    return frame
+
+async def begin(params):
+    print("stream", flush=True)
+
+async def end():
+    print("stopped", flush=True)
+
+trio.run(serve(StreamProcessor(video_processor=tint, on_stream_start=begin, on_stream_stop=end), port=int(sys.argv[1])))
+print("over", flush=True)
+"""
+
+
+def passthrough(frame: VideoFrame) -> VideoFrame:
+    return frame
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+async def test_nursery_start_reports_an_address_that_answers(nursery: trio.Nursery) -> None:
+    address = await nursery.start(serve(passthrough, port=0))
+    assert isinstance(address, Address)
+    assert str(address) == f"http://127.0.0.1:{address.port}"
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"{address}/health")).status_code == 200
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_port_in_use_is_one_plain_oserror(nursery: trio.Nursery) -> None:
+    address = await nursery.start(serve(passthrough, port=0))
+    with pytest.raises(
+        OSError, match=f"cannot listen on 127.0.0.1:{address.port}: the port is in use"
+    ):
+        await serve(passthrough, port=address.port)()
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_service_runs_once(nursery: trio.Nursery) -> None:
+    service = serve(passthrough, port=0)
+    await nursery.start(service)
+    with pytest.raises(RuntimeError, match="make a new service"):
+        await service()
+    nursery.cancel_scope.cancel()
+
+
+async def test_the_apps_own_start_that_fails_is_said_unwrapped() -> None:
+    service = serve(passthrough, port=0)
+
+    @service.app.before_serving
+    async def fail() -> None:
+        raise LookupError("no such file of mine")
+
+    with pytest.raises(Exception, match="no such file of mine") as caught:
+        await service()
+    assert not isinstance(caught.value, BaseExceptionGroup)
+
+
+async def test_cancelling_stops_the_streams_and_leaves_nothing(serving: Any) -> None:
+    stopped: list[str] = []
+
+    async def stop() -> None:
+        await trio.lowlevel.checkpoint()
+        stopped.append("stopped")
+
+    async def cycle() -> None:
+        async with serving(
+            StreamProcessor(video_processor=passthrough, on_stream_stop=stop)
+        ) as api:
+            await api.when("IDLE")
+            assert (await api.start()).status_code == 200
+
+    await cycle()
+    descriptors, threads = open_descriptors(), threading.active_count()
+    await cycle()
+    assert stopped == ["stopped", "stopped"]
+    assert open_descriptors() == descriptors
+    assert threading.active_count() <= threads
+
+
+async def test_the_end_does_not_wait_for_a_start_that_hangs(serving: Any) -> None:
+    entered = trio.Event()
+    answers: list[httpx.Response] = []
+
+    async def hang(params: dict[str, Any]) -> None:
+        entered.set()
+        await trio.sleep_forever()
+
+    async def start(api: Any) -> None:
+        answers.append(await api.start())
+
+    async with trio.open_nursery() as nursery:
+        async with serving(
+            StreamProcessor(video_processor=passthrough, on_stream_start=hang)
+        ) as api:
+            await api.when("IDLE")
+            nursery.start_soon(start, api)
+            await entered.wait()
+    assert [answer.status_code for answer in answers] == [503]
+
+
+async def test_the_end_does_not_wait_for_a_model_that_still_loads(serving: Any) -> None:
+    left = trio.Event()
+
+    async def load() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            left.set()
+
+    async with serving(StreamProcessor(video_processor=passthrough, model_loader=load)) as api:
+        assert await api.health() == "LOADING"
+    assert left.is_set()
+
+
+async def test_an_exception_in_the_apps_nursery_costs_no_stream(serving: Any) -> None:
+    service = serve(passthrough, port=0)
+
+    async def fail() -> None:
+        raise LookupError("on purpose")
+
+    @service.app.route("/fail", methods=["POST"])
+    async def start_failing() -> str:
+        service.app.nursery.start_soon(fail)
+        return "started"
+
+    async with serving(service) as api:
+        await api.when("IDLE")
+        await api.start()
+        assert (await api.post("/fail")).status_code == 200
+        await wait_all_tasks_blocked()
+        assert await api.health() == "OK"
+        assert (await api.stop()).status_code == 200
+
+
+@contextmanager
+def program() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A program that is nothing but a service; its address, once it has said it."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", PROGRAM, "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    with process:
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            assert "Listening on http://127.0.0.1:" in line
+            yield process, line.split()[4]
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_program_that_is_nothing_but_a_service_ends_well_on_a_signal(
+    number: signal.Signals,
+) -> None:
+    with program() as (process, url):
+        while httpx.post(f"{url}/api/stream/start", json={}).status_code != 200:
+            pass
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert out.split() == ["stream", "stopped", "over"]
+    assert "Traceback" not in err
+    assert f"{number.name}: ending" in err
+
+
+def test_a_port_in_use_ends_a_program_with_the_reason_on_its_last_line() -> None:
+    with program() as (_, url):
+        port = url.rsplit(":", 1)[1]
+        second = subprocess.run(
+            [sys.executable, "-c", PROGRAM, port],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    assert second.returncode == 1
+    assert second.stderr.strip().splitlines()[-1].startswith("OSError: ")
+    assert "the port is in use" in second.stderr.strip().splitlines()[-1]

@@ -1,0 +1,139 @@
+"""``serve``: the whole service as one object that runs until it is cancelled."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+import trio
+from attrs import field, frozen, validators
+
+from trickle_trio.service.app import TrickleApp, create_app
+from trickle_trio.service.hosting import Address, host, open_listener, unwrapped
+
+log: Final = logging.getLogger("trickle_trio")
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+@frozen(eq=False)
+class Service:
+    """A service that is ready to run, once: ``trio.run(service)``, or ``await nursery.start(service)``."""
+
+    app: TrickleApp
+    host: str = "127.0.0.1"
+    port: int = field(default=8000, validator=[validators.ge(0), validators.lt(1 << 16)])
+
+    async def __call__(
+        self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run until cancelled; reports the address once it accepts connections.
+
+        Cancelling is the way to stop: streams are stopped, their last segments finished, everything is closed, within
+        a bounded time. Given to ``trio.run`` as it is, it also ends on SIGINT and SIGTERM, without an error; inside a
+        program of yours these are yours. Raises OSError, in one line, where it cannot listen.
+        """
+        with unwrapped():
+            if _is_whole_program():
+                await self._run_alone(task_status)
+            else:
+                await self._run(task_status)
+
+    async def _run_alone(self, task_status: trio.TaskStatus[Address]) -> None:
+        with trio.open_signal_receiver(*_SIGNALS) as signals, _log_on_terminal():
+            async with trio.open_nursery() as nursery:
+                scope = trio.CancelScope()
+                nursery.start_soon(_heed, signals, scope)
+                with scope:
+                    await self._run(task_status)
+                nursery.cancel_scope.cancel()
+
+    async def _run(self, task_status: trio.TaskStatus[Address]) -> None:
+        listener = await open_listener(self.host, self.port)
+        stop = trio.Event()
+        async with trio.open_nursery() as nursery:
+            address = await nursery.start(self._run_protected, listener, stop)
+            log.info("Listening on %s (Ctrl-C ends it)", address)
+            task_status.started(address)
+            try:
+                await trio.sleep_forever()
+            finally:
+                stop.set()
+
+    async def _run_protected(
+        self, listener: socket.socket, stop: trio.Event, *, task_status: trio.TaskStatus[Address]
+    ) -> None:
+        """House streams and app in a nursery that a cancellation from outside does not reach: it ends by ``stop``."""
+        streams = self.app.streams
+
+        async def farewell() -> None:
+            await stop.wait()
+            await streams.close()
+
+        with listener:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(streams.run)
+                address = await nursery.start(partial(host, self.app, listener, farewell))
+                nursery.cancel_scope.shield = True
+                task_status.started(address)
+
+
+def serve(
+    processor: Any,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    max_streams: int = 1,
+    pipeline: str | None = None,
+    model_id: str | None = None,
+    version: str | None = None,
+) -> Service:
+    """Make a service around a processor: a plain function, a StreamProcessor, a FrameProcessor, or a handlers object.
+
+    ``port=0`` takes a free port. ``max_streams``: how many streams may run at once; more than one asks for a plain
+    function, a class, or a function that makes processors. The others are as in ``create_app``. Raises TypeError and
+    ValueError for what cannot be served; nothing runs and nothing is bound before the result is run.
+    """
+    app = create_app(
+        processor, max_streams=max_streams, pipeline=pipeline, model_id=model_id, version=version
+    )
+    return Service(app, host, port)
+
+
+def _is_whole_program() -> bool:
+    """Whether ``trio.run`` was given a Service as it is: only then are the process' signals ours to take."""
+    task, root = trio.lowlevel.current_task(), trio.lowlevel.current_root_task()
+    above = task.parent_nursery
+    is_first = above is not None and above.parent_task is root
+    is_ours = getattr(task.coro, "cr_code", None) is Service.__call__.__code__
+    return is_first and is_ours and threading.current_thread() is threading.main_thread()
+
+
+async def _heed(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    """Take every signal: one that came twice must not go off behind the end."""
+    async for number in signals:
+        log.info("%s: ending", signal.Signals(number).name)
+        scope.cancel()
+
+
+@contextmanager
+def _log_on_terminal() -> Iterator[None]:
+    """Show what the service says on stderr, where the program has set up no logging of its own."""
+    if log.hasHandlers():
+        yield
+        return
+    handler, level = logging.StreamHandler(), log.level
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
