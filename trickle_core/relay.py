@@ -166,8 +166,8 @@ class Relay:
             return channel
         if not self.settings.autocreate:
             return NO_CHANNEL
-        if len(mime_type) > MAX_MIME_LENGTH:
-            return text(400, "The media type is too long")
+        if len(mime_type) > MAX_MIME_LENGTH or not mime_type.isascii():
+            return text(400, "That is no media type")
         refusal = _consult(self.settings.before_create, request, name)
         return refusal or self.create(name, mime_type, now)
 

@@ -1,48 +1,38 @@
 """One client's connection: requests in, answers out, one after the other.
 
-h11 parses what comes and writes the heads of answers. Bodies of segments go past it: framed here,
-around buffers that all readers share, as many as are there in one send.
-
-One task serves a connection. Where it waits for the relay (more of a segment, room for the next
-one), it reads from the client at the same time, so that a client that leaves is noticed at once;
-the relay's waker interrupts that (see bell.py).
+One task serves a connection. Where it waits for the relay (more of a segment, the answer to a
+preconnected POST), it reads from the client at the same time, so that a client that leaves is
+noticed at once; the relay's waker interrupts that (see bell.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from http import HTTPStatus
 from typing import Final, Protocol
 
 import h11
 import trio
 
 from trickle_core import wire
-from trickle_core.answer import CLOSE, Answer, Head, Headers, text
+from trickle_core.answer import Answer, text
 from trickle_core.relay import Handled
 from trickle_core.relay_settings import RelayRequest
 from trickle_core.window.reader import Reader
-from trickle_core.window.segment import Buffer
-from trickle_core.window.states import CUT, END, NEED_DATA, NEED_ROOM, Signal, WriterState
-from trickle_core.window.writer import Taken, Writer
+from trickle_core.window.states import NEED_ROOM, WriterState
+from trickle_core.window.writer import Writer
 from trickle_trio.relay.bell import Bell
 from trickle_trio.relay.limits import ServerLimits
 from trickle_trio.relay.links import Gone, Link
-
-BATCH: Final = 256 * 1024
-"""Bytes of a segment in one send. More would make a reader's progress look like standing still."""
+from trickle_trio.relay.outlet import Outlet, Pushes
+from trickle_trio.relay.phrasing import Phrasing
 
 EVENTS_AT_ONCE: Final = 64
-
-REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 SILENT: Final = text(408, "The request did not come in time").closing()
 BODY_TOO_LARGE: Final = text(413, "The request has no use for such a body").closing()
 
 
-class Desk(Protocol):
+class Desk(Pushes, Protocol):
     """What a connection needs of the server."""
 
     limits: ServerLimits
@@ -57,7 +47,7 @@ class Desk(Protocol):
         ...
 
     def relay_moved(self) -> None:
-        """The relay's deadline may have changed."""
+        """To be called after each input: the deadline may be another, and pushes be noted."""
         ...
 
 
@@ -68,11 +58,11 @@ class Connection:
         self._link = link
         self._desk = desk
         self._http = h11.Connection(h11.SERVER, desk.limits.max_header_bytes)
+        self._phrasing = Phrasing(self._http, lambda: desk.ending)
         self._bell = Bell()
         self._between: trio.CancelScope | None = None
         self._patience = desk.limits.header_timeout
         self._read_ahead = 0
-        self._without_body = False
 
     async def serve(self) -> None:
         """Answer requests until the client or a limit ends it. Raises nothing for what a client
@@ -112,7 +102,7 @@ class Connection:
         self._between = None
         self._patience = self._desk.limits.keep_alive_timeout
         if isinstance(event, h11.Request):
-            self._without_body = event.method == b"HEAD"
+            self._phrasing.asked(event)
             return _relay_request(event)
         if event is None and self._http.trailing_data[0]:
             await self._send_answer(SILENT)
@@ -153,57 +143,15 @@ class Connection:
     # A segment out
 
     async def _give(self, reader: Reader) -> None:
-        reader.waker = self._bell.ring
         try:
-            if await self._skip_body():
-                await self._give_all(reader)
-            else:
+            if not await self._skip_body():
                 await self._send_answer(BODY_TOO_LARGE)
+                return
+            self._read_ahead = 0
+            outlet = Outlet(reader, self._link, self._phrasing, self._desk)
+            await outlet.send_all(self._watch_client)
         finally:
             reader.close(trio.current_time())
-
-    async def _give_all(self, reader: Reader) -> None:
-        self._read_ahead = 0
-        signal: Signal | None = None
-        while signal is not END:
-            batch, signal = self._gather(reader)
-            if batch:
-                await self._link.send(batch)
-            if signal is CUT:
-                raise Gone("too slow")
-            if signal is NEED_DATA:
-                await self._bell.wait(self._watch_client)
-            else:
-                await trio.lowlevel.checkpoint()
-
-    def _gather(self, reader: Reader) -> tuple[list[Buffer], Signal | None]:
-        """What can be sent now, framed, and why it is not more (None: BATCH is full)."""
-        batch: list[Buffer] = []
-        while True:
-            pulled = reader.pull(BATCH, trio.current_time())
-            if isinstance(pulled, Head):
-                batch.append(self._head(pulled, empty=not reader.unread))
-            elif isinstance(pulled, list):
-                self._frame(batch, pulled)
-                if reader.unread:
-                    return batch, None
-            else:
-                break
-        if pulled is END:
-            batch.append(self._http.send(h11.EndOfMessage()))
-        return batch, pulled
-
-    def _head(self, head: Head, *, empty: bool) -> bytes:
-        # Without a length, h11 chunks the body, or ends it with the connection for HTTP/1.0.
-        length: Headers = (("content-length", "0"),) if empty else ()
-        return self._response(head.status, (*head.headers, *length))
-
-    def _frame(self, batch: list[Buffer], pieces: list[Buffer]) -> None:
-        if not self._speaks_1_1():
-            batch += pieces
-            return
-        size = sum(map(len, pieces))
-        batch += (b"%x\r\n" % size, *pieces, b"\r\n")
 
     async def _watch_client(self) -> None:
         """Notice that the client leaves. What it sends meanwhile are its next requests."""
@@ -227,25 +175,34 @@ class Connection:
         return answer
 
     async def _take_some(self, writer: Writer) -> Answer | None:
-        # A body in chunks of one byte would else keep everybody else waiting for half a second.
+        # Readers are served once for all that has come, and others get their turn in between: a
+        # body in chunks of a byte would else hold up everybody for half a second.
         for _ in range(EVENTS_AT_ONCE):
             event = self._http.next_event()
             if event is h11.NEED_DATA:
                 return await self._wait_for_body(writer)
-            offer = partial(writer.write, event.data) if isinstance(event, h11.Data) else writer.end
-            answer = await self._offer(offer)
+            answer = await self._offer(writer, event)
             if answer is not None:
                 return answer
+        self._desk.relay_moved()
         await trio.lowlevel.checkpoint()
         return None
 
-    async def _offer(self, offer: Callable[[float], Taken]) -> Answer | None:
-        while (taken := offer(trio.current_time())) is NEED_ROOM:
+    async def _offer(self, writer: Writer, event: object) -> Answer | None:
+        while True:
+            if isinstance(event, h11.Data):
+                taken = writer.write(event.data, trio.current_time())
+            elif isinstance(event, h11.EndOfMessage):
+                taken = writer.end(trio.current_time())
+            else:
+                raise Gone(f"{event} in a body")
+            if taken is not NEED_ROOM:
+                return taken if isinstance(taken, Answer) else None
             self._desk.relay_moved()
             await self._bell.wait(trio.sleep_forever)
-        return taken if isinstance(taken, Answer) else None
 
     async def _wait_for_body(self, writer: Writer) -> Answer | None:
+        self._desk.relay_moved()
         if self._http.they_are_waiting_for_100_continue and writer.answer is None:
             await self._say_continue()
         silent = await self._bell.wait(self._receive, wire.CONTINUE_INTERVAL)
@@ -254,30 +211,12 @@ class Connection:
         return writer.answer
 
     async def _say_continue(self) -> None:
-        if self._speaks_1_1():
-            told = h11.InformationalResponse(status_code=100, headers=[], reason=REASONS[100])
-            await self._link.send([self._http.send(told)])
+        await self._link.send(self._phrasing.go_on())
 
-    # Answers
+    # Between and after
 
     async def _send_answer(self, answer: Answer) -> None:
-        length = (("content-length", str(len(answer.body))),)
-        message: list[Buffer] = [self._response(answer.status, (*answer.headers, *length))]
-        if answer.body and not self._without_body:
-            message.append(self._http.send(h11.Data(data=answer.body)))
-        message.append(self._http.send(h11.EndOfMessage()))
-        await self._link.send(message)
-
-    def _response(self, status: int, headers: Headers) -> bytes:
-        if self._desk.ending and CLOSE[0] not in headers:
-            headers = (*headers, *CLOSE)
-        reason = REASONS.get(status, b"")
-        return self._http.send(
-            h11.Response(status_code=status, headers=list(headers), reason=reason)
-        )
-
-    def _speaks_1_1(self) -> bool:
-        return (self._http.their_http_version or b"1.0") >= b"1.1"
+        await self._link.send(self._phrasing.answer(answer))
 
     async def _may_go_on(self) -> bool:
         if self._http.their_state is h11.SEND_BODY:

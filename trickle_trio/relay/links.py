@@ -52,8 +52,18 @@ class Link(Protocol):
         """
         ...
 
+    def send_now(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
+        """Send what is taken at once, if this link can do that; gives back the rest. Not while a
+        ``send`` is under way. Raises Gone.
+        """
+        ...
+
     async def send_end(self) -> None:
         """Say that nothing more comes, where that can be said without closing."""
+        ...
+
+    async def part(self) -> None:
+        """Close in due form: all was said."""
         ...
 
     def close(self) -> None:
@@ -82,15 +92,16 @@ class PlainLink:
 
     async def send(self, buffers: Sequence[Buffer]) -> None:
         """See ``Link``."""
-        left = self._send_now(buffers)
+        left = self.send_now(buffers)
         while left:
             with trio.move_on_after(self._write_timeout) as scope:
                 await trio.lowlevel.wait_writable(self._socket)
             if scope.cancelled_caught:
                 raise Gone("stalled")
-            left = self._send_now(left)
+            left = self.send_now(left)
 
-    def _send_now(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
+    def send_now(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
+        """See ``Link``."""
         try:
             sent = self._socket.sendmsg(buffers)
         except BlockingIOError:
@@ -105,6 +116,10 @@ class PlainLink:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise Gone from error
+
+    async def part(self) -> None:
+        """See ``Link``. TCP has no other form."""
+        self.close()
 
     def close(self) -> None:
         """See ``Link``."""
@@ -141,6 +156,10 @@ class TlsLink:
         for start in range(0, len(data), TLS_PIECE):
             await self._send_piece(data[start : start + TLS_PIECE])
 
+    def send_now(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
+        """See ``Link``. Trio's TLS only sends with a task."""
+        return buffers
+
     async def _send_piece(self, piece: memoryview) -> None:
         with trio.move_on_after(self._write_timeout) as scope:
             try:
@@ -152,6 +171,11 @@ class TlsLink:
 
     async def send_end(self) -> None:
         """TLS has no half-closed connections that clients agree on: the answer's length must do."""
+
+    async def part(self) -> None:
+        """See ``Link``: without its closing alert, a client must take the answer for cut off."""
+        with trio.move_on_after(self._write_timeout):
+            await self._stream.aclose()
 
     def close(self) -> None:
         """See ``Link``."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import attrs
@@ -86,6 +87,7 @@ class _Server:
     _ssl_context: ssl.SSLContext | None
     _relay: Relay = field(init=False)
     _connections: dict[Connection, None] = field(factory=dict, init=False)
+    _pushes: list[Callable[[], None]] = field(factory=list, init=False)
     _ended: trio.Event = field(factory=trio.Event, init=False)
     _alarm: trio.CancelScope = field(factory=trio.CancelScope, init=False)
 
@@ -118,6 +120,7 @@ class _Server:
                 await self._ended.wait()
                 scope.deadline = trio.current_time() + self.limits.farewell
                 self._relay.close(trio.current_time())
+                self.relay_moved()
                 for connection in self._connections:
                     connection.farewell()
 
@@ -126,6 +129,7 @@ class _Server:
             with trio.CancelScope(deadline=self._relay.deadline()) as self._alarm:
                 await trio.sleep_forever()
             self._relay.handle_timeout(trio.current_time())
+            self.relay_moved()
 
     async def _welcome(self, stream: trio.SocketStream) -> None:
         """Serve one client: what fails in it ends it alone."""
@@ -138,8 +142,7 @@ class _Server:
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         if self.ending or len(self._connections) >= self.limits.max_connections:
-            with trio.move_on_after(self.limits.close_delay):
-                await stream.send_all(FULL)
+            await self._turn_away(stream)
             return
         link = await open_link(
             stream,
@@ -151,9 +154,15 @@ class _Server:
         self._connections[connection] = None
         try:
             await connection.serve()
+            await link.part()
         finally:
             del self._connections[connection]
             link.close()
+
+    async def _turn_away(self, stream: trio.SocketStream) -> None:
+        if self._ssl_context is None:
+            with trio.move_on_after(self.limits.close_delay), suppress(trio.BrokenResourceError):
+                await stream.send_all(FULL)
 
     @property
     def ending(self) -> bool:
@@ -169,3 +178,10 @@ class _Server:
     def relay_moved(self) -> None:
         """See ``Desk``."""
         self._alarm.deadline = self._relay.deadline()
+        pushes, self._pushes = self._pushes, []
+        for push in pushes:
+            push()
+
+    def note(self, push: Callable[[], None]) -> None:
+        """See ``Desk``."""
+        self._pushes.append(push)
