@@ -52,12 +52,12 @@ class ProgramClock:
         if unit.stream.pid != self.pid:
             return Ticks(self._beside(unit, self._last))
         wanted = unit.stream.codec.is_video or target - self._last >= _OFTEN
-        before = range(max(self._last + _INTERVAL, target - _CATCH_UP), target, _INTERVAL)
+        start = max(self._last + _INTERVAL, target - _CATCH_UP)
         own = max(target, self._last + 1)
         if not wanted or own > unit.dts:
             return Ticks()
         self._set(unit, own)
-        return Ticks(before, own)
+        return Ticks(tuple(range(start, target, _INTERVAL)), own)
 
     def _first(self, unit: AccessUnit, target: int) -> Ticks:
         self._set(unit, target)

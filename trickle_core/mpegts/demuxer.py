@@ -40,7 +40,7 @@ _NEEDED: Final = 2 * SIZE
 
 class _Sync(Enum):
     UNSEEN = auto()
-    """No packet was found yet, nor anything else."""
+    """No packet was found yet in this segment, nor anything else."""
     LOST = auto()
     """Bytes were dropped that are no packets; it was told."""
     LOCKED = auto()
@@ -103,6 +103,8 @@ class Demuxer:
         for track in self._tracks.values():
             events += track.flush()
         self._held = b""
+        if not self._is_locked():
+            self._sync = _Sync.UNSEEN
         return events
 
     def _is_locked(self) -> bool:

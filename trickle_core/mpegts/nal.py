@@ -78,14 +78,13 @@ def nal_units(data: bytes) -> Iterator[bytes]:
     Zeros at its end belong to the next start code or are padding: no NAL unit ends with one
     (H.264, 7.4.1).
     """
-    offsets = nal_offsets(data)
-    start = next(offsets, None)
-    while start is not None:
-        following = next(offsets, None)
-        nal = data[start : len(data) if following is None else following - 3].rstrip(b"\x00")
+    start = data.find(_PREFIX)
+    while start >= 0:
+        end = data.find(_PREFIX, start + 3)
+        nal = data[start + 3 : len(data) if end < 0 else end].rstrip(b"\x00")
         if nal:
             yield nal
-        start = following
+        start = end
 
 
 def nal_type(header: int, codec: Codec) -> int:
