@@ -151,6 +151,10 @@ def test_parameter_sets_of_h265_have_a_vps() -> None:
     assert found.annex_b() == stream(HEVC["vps"], HEVC["sps"], HEVC["pps"])
 
 
+def test_parameter_sets_may_come_without_a_slice() -> None:
+    assert parameter_sets(stream(AVC["sps"]), Codec.H264) == ParameterSets(sps=(AVC["sps"],))
+
+
 def test_a_picture_without_parameter_sets_has_none() -> None:
     assert parameter_sets(stream(AVC["p"]), Codec.H264) == ParameterSets()
 
