@@ -1,0 +1,114 @@
+"""Tracks that go out as they are coded: only the wrapping changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import av
+from av.bitstream import BitStreamFilterContext
+from av.stream import Stream
+
+from trickle_core.mpegts import (
+    AccessUnit,
+    Codec,
+    ElementaryStream,
+    ParameterSets,
+    is_key,
+    nal_type,
+    nal_units,
+    parameter_sets,
+)
+from trickle_core.mpegts.nal import START_CODE
+from trickle_trio.media.sources.stamps import Placed
+from trickle_trio.media.video_encoder import VIDEO_PID
+
+_TO_ANNEX_B: Final = {Codec.H264: "h264_mp4toannexb", Codec.H265: "hevc_mp4toannexb"}
+"""libav's filters from length prefixes to start codes; what has start codes passes them unchanged."""
+
+_DELIMITERS: Final = {Codec.H264: 9, Codec.H265: 35}
+"""nal_unit_type of the access unit delimiter, which must stay in front."""
+
+
+class PictureCopy:
+    """H.264 or H.265 as it is, with start codes, and with its parameter sets before each key picture."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.stream = ElementaryStream(VIDEO_PID, codec)
+        self._sets = ParameterSets()
+
+    def begin(self, source: Stream) -> None:
+        """A pass over the container begins."""
+        codec = self.stream.codec
+        self._filter = BitStreamFilterContext(_TO_ANNEX_B[codec], source)
+        # From RTSP they come beside the stream and may never come within.
+        found = parameter_sets(source.codec_context.extradata or b"", codec)
+        self._sets = found if found.sps else self._sets
+
+    def take(self, placed: Placed) -> list[AccessUnit]:
+        """The unit of a packet; none where it is broken."""
+        damaged = placed.packet.is_corrupt
+        try:
+            packets = self._filter.filter(placed.packet)
+        except av.FFmpegError:
+            return []
+        return [self._unit(bytes(packet), placed, damaged=damaged) for packet in packets]
+
+    def end_pass(self) -> list[AccessUnit]:
+        """Nothing is held."""
+        return []
+
+    def finish(self) -> list[AccessUnit]:
+        """Nothing is held."""
+        return []
+
+    def _unit(self, data: bytes, placed: Placed, *, damaged: bool) -> AccessUnit:
+        key = is_key(data, self.stream.codec)
+        whole = self._with_sets(data) if key else data
+        return AccessUnit(self.stream, whole, placed.pts, placed.dts, key=key, damaged=damaged)
+
+    def _with_sets(self, data: bytes) -> bytes:
+        found = parameter_sets(data, self.stream.codec)
+        if found.sps and found.pps:
+            self._sets = found
+            return data
+        units = list(nal_units(data))
+        codec = self.stream.codec
+        front = 1 if nal_type(units[0][0], codec) == _DELIMITERS[codec] else 0
+        return _joined(units[:front]) + self._sets.annex_b() + _joined(units[front:])
+
+
+def _joined(units: list[bytes]) -> bytes:
+    return b"".join(START_CODE + unit for unit in units)
+
+
+class SoundCopy:
+    """Coded sound as it is; ``wrap`` puts in front of each frame what it has in a transport stream."""
+
+    def __init__(self, stream: ElementaryStream, wrap: Callable[[bytes], bytes] = bytes) -> None:
+        self.stream = stream
+        self._wrap = wrap
+
+    def begin(self, source: Stream) -> None:
+        """A pass over the container begins: the coding is the same."""
+
+    def take(self, placed: Placed) -> list[AccessUnit]:
+        """The unit of a packet; none of what is there to start a decoder and not to be heard.
+
+        In a loop, that would overlap with the end of the pass before.
+        """
+        if placed.packet.is_discard:
+            return []
+        try:
+            data = self._wrap(bytes(placed.packet))
+        except ValueError:  # a frame that no header can describe: broken
+            return []
+        return [AccessUnit(self.stream, data, placed.dts, placed.dts, key=True)]
+
+    def end_pass(self) -> list[AccessUnit]:
+        """Nothing is held."""
+        return []
+
+    def finish(self) -> list[AccessUnit]:
+        """Nothing is held."""
+        return []
