@@ -302,8 +302,11 @@ async def test_streams_by_their_ids(serving: Any) -> None:
         error_of(await api.get("/api/streams/three"), 404)
         error_of(await api.delete("/api/streams/three"), 404)
         error_of(await api.patch("/api/streams/three/params", json={}), 404)
-        assert (await api.patch("/api/streams/two/params", json={"a": 1})).status_code == 200
-        assert (await api.get("/api/streams/two")).json()["params"]["a"] == 1
+        assert (
+            await api.patch("/api/streams/two/params", json={"a": 1, "max_framerate": "7"})
+        ).status_code == 200
+        params = (await api.get("/api/streams/two")).json()["params"]
+        assert (params["a"], params["max_framerate"]) == (1, 7)
         assert "a" not in (await api.get("/api/streams/one")).json()["params"]
         assert "say which" in error_of(await api.stop(), 400)
         assert (

@@ -265,6 +265,10 @@ async def test_a_host_that_is_not_ours_is_said_in_one_line(name: str) -> None:
 def test_an_address_is_a_pair_and_a_url() -> None:
     host_name, port = Address("127.0.0.1", 80)
     assert (host_name, port, str(Address("::1", 80))) == ("127.0.0.1", 80, "http://[::1]:80")
+    assert [Address(where, 80).url for where in ("0.0.0.0", "::")] == [
+        "http://127.0.0.1:80",
+        "http://[::1]:80",
+    ]
 
 
 def test_groups_of_one_are_unwrapped_and_others_stay() -> None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import av
+import httpx
 import numpy as np
 import pytest
 import trio
@@ -20,11 +21,13 @@ from quart_trio import QuartTrio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trickle_core.mpegts import AccessUnit, Codec, ElementaryStream
+from trickle_core.subscriber import SubscriberSettings
 from trickle_trio.media.fmp4 import UnplayableError
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.service.hosting import Address, Connection, host, open_listener
 from trickle_trio.service.live import FIRST_PICTURE, MAX_VIEWERS, NothingToShowError, Viewers
 from trickle_trio.stream.tap import VIEWER_BUFFER, Tap
+from trickle_trio.subscription import open_subscription
 
 
 @pytest.fixture
@@ -32,6 +35,8 @@ def clock() -> MockClock:
     """Time runs when nothing else has for a moment: bytes between real sockets come first."""
     return MockClock(autojump_threshold=0.05)
 
+
+PATIENT = SubscriberSettings(wait_for_channel=20)
 
 Coded = Callable[..., tuple[AccessUnit, ...]]
 
@@ -318,3 +323,45 @@ async def test_stopping_a_stream_ends_its_views(api: Any) -> None:
         await wait_all_tasks_blocked(0.02)
         assert (await api.stop()).status_code == 200
     assert statuses == [503]
+
+
+async def test_the_end_of_the_service_ends_views_and_the_open_segment_as_whole(
+    serving: Any, relay: str, publish: Any, coded: Coded
+) -> None:
+    """Streams are stopped before connections are: a viewer sees the end of its response, a reader a whole segment."""
+    whole: list[bool] = []
+    tails: list[bytes] = []
+    flowing = trio.Event()
+
+    async def read() -> None:
+        async with open_subscription(f"{relay}/out", settings=PATIENT) as subscription:
+            async for segment in subscription:
+                async for _ in segment:
+                    flowing.set()
+                whole.append(not segment.truncated)
+
+    async def view(api: Any) -> None:
+        async with viewing(
+            api.base_url.host, api.base_url.port, "/api/streams/s/output.mp4"
+        ) as stream:
+            tails.append(b"".join([data async for data in stream])[-7:])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publish, f"{relay}/in", coded())
+        async with trio.open_nursery() as lookers:
+            async with serving(lambda frame: frame) as api:
+                await api.when("IDLE")
+                urls = {"subscribe_url": f"{relay}/in", "publish_url": f"{relay}/out"}
+                await api.start(gateway_request_id="s", params={"max_framerate": 60}, **urls)
+                lookers.start_soon(view, api)
+                nursery.start_soon(read)
+                await flowing.wait()
+                while (await api.get("/api/stream/status")).json()["segments_out"] < 1:
+                    pass
+        async with httpx.AsyncClient() as client:
+            await client.delete(f"{relay}/out")
+        while len(whole) < 1:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert tails == [b"\r\n0\r\n\r\n"]
+    assert all(whole)

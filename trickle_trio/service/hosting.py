@@ -68,6 +68,9 @@ _FDS: Final = Path("/dev/fd")
 logger = logging.getLogger("trickle_trio.service.http")
 
 
+_LOOPBACKS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  nothing is bound by it
+
+
 class Address(NamedTuple):
     """Where the service listens. As a string: its URL."""
 
@@ -76,12 +79,9 @@ class Address(NamedTuple):
 
     @property
     def url(self) -> str:
-        """The address as a browser takes it."""
-        return (
-            f"http://[{self.host}]:{self.port}"
-            if ":" in self.host
-            else f"http://{self.host}:{self.port}"
-        )
+        """The address as a browser on this machine takes it: a wildcard is no address."""
+        host = _LOOPBACKS.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def __str__(self) -> str:
         return self.url
@@ -258,9 +258,10 @@ async def _cut_stragglers(address: Address) -> None:
     which sockets were accepted on our address, and a socket that is shut down wakes whoever waits for it.
     """
     await trio.sleep(GRACE)
-    for connection in _accepted(address):
-        with connection, suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+    with suppress(FileNotFoundError):
+        for connection in _accepted(address):
+            with connection, suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def _accepted(address: Address) -> Iterator[socket.socket]:
@@ -290,8 +291,8 @@ def _was_accepted_on(connection: socket.socket, address: Address) -> bool:
         here = connection.getsockname()
     except OSError:
         return False
-    everywhere = address.host in ("0.0.0.0", "::")  # noqa: S104  a comparison, nothing is bound
-    return bool(here[1:2] == (address.port,) and (everywhere or here[0] == address.host))
+    is_ours = address.host in _LOOPBACKS or here[0] == address.host
+    return bool(is_ours and here[1:2] == (address.port,))
 
 
 @contextmanager

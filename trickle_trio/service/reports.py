@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import trio
 
-from trickle_trio.service.streams import Ended, Health, Phase, Running, Streams, asked_for
+from trickle_trio.service.streams import Ended, Health, Phase, Running, Streams
 
 _PIPELINE: Final = {
     Health.LOADING: "LOADING",
@@ -64,7 +65,7 @@ def stream(running: Running) -> dict[str, Any]:
         "request_id": running.request_id,
         "phase": running.phase.value,
         "urls": running.settings.urls(),
-        "params": asked_for(running.settings) | running.stream.params,
+        "params": running.wishes | running.stream.params,
         "seconds": round(time.time() - running.began, 3),
         **_figures(running),
     }
@@ -89,14 +90,34 @@ def _ended(ended: Ended) -> dict[str, Any]:
 
 
 def _figures(running: Running) -> dict[str, Any]:
-    """The stream's own statistics, with the four rates under the name that gateways look for."""
-    figures: dict[str, Any] = attrs.asdict(running.stream.statistics())
-    rates = {name: round(figures.pop(name), 2) for name in _RATES}
-    delays = {share: figures.pop(f"latency_ms_{share}") for share in ("p50", "p95", "p99")}
-    return {"fps": rates, "latency_ms": delays, **figures}
+    """The stream's own statistics, with the four rates under the name that gateways look for.
+
+    Our clock means nothing outside: the last input and output are told as seconds ago.
+    """
+    statistics = running.stream.statistics()
+    figures: dict[str, Any] = attrs.asdict(statistics)
+    for name in (*statistics.fps(), *_DELAYS.values(), "last_input", "last_output"):
+        del figures[name]
+    return {
+        "fps": {name: round(rate, 2) for name, rate in statistics.fps().items()},
+        "latency_ms": {
+            share: _rounded(getattr(statistics, name)) for share, name in _DELAYS.items()
+        },
+        "input_seconds_ago": _ago(statistics.last_input),
+        "output_seconds_ago": _ago(statistics.last_output),
+        **figures,
+    }
 
 
-_RATES: Final = ("ingress_video_fps", "egress_video_fps", "ingress_audio_fps", "egress_audio_fps")
+_DELAYS: Final = {share: f"latency_ms_{share}" for share in ("p50", "p95", "p99")}
+
+
+def _ago(moment: float | None) -> float | None:
+    return None if moment is None else round(trio.current_time() - moment, 3)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
 
 
 def resident_memory() -> int | None:

@@ -69,10 +69,12 @@ class NoStreamError(Exception):
 
 @define(eq=False)
 class Running:
-    """A stream in its place."""
+    """A stream in its place. ``wishes``: our own parameters of it by now, as opposed to the processor's."""
 
     settings: StreamSettings
-    stream: Stream
+    handlers: Handlers
+    stream: Stream = field(init=False)
+    wishes: dict[str, Any] = field(init=False)
     phase: Phase = Phase.STARTING
     began: float = field(factory=time.time)
     scope: trio.CancelScope = field(factory=trio.CancelScope)
@@ -80,6 +82,17 @@ class Running:
     outcome: Outcome | None = None
     refusal: HandlerError | None = None
     """What the processor raised when it was told of the stream, so that it never began."""
+
+    def __attrs_post_init__(self) -> None:
+        self.stream = Stream(self.settings, self.handlers, self._check)
+        asked = ((name, getattr(self.settings, name)) for name in _OURS)
+        self.wishes = {name: value for name, value in asked if value is not None}
+
+    def _check(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Check an update of parameters, whichever way it comes: by HTTP or by the control channel."""
+        given = StreamParams.parse(params).given()
+        self.wishes |= {name: value for name, value in given.items() if name in _OURS}
+        return given
 
     @property
     def request_id(self) -> str:
@@ -222,8 +235,7 @@ class Streams:
         Cancelling is safe: nothing is left.
         """
         place = self._place_for(request)
-        settings = settings_of(request)
-        running = place.running = Running(settings, Stream(settings, place.handlers, checked))
+        running = place.running = Running(settings_of(request), place.handlers)
         await self._house_nursery.start(self._house, place, running)
         if running.refusal is not None:
             raise RequestError(str(running.refusal)) from running.refusal
@@ -310,11 +322,6 @@ class _Started(trio.TaskStatus[Any]):
 _OURS: Final = ("width", "height", "max_framerate", "detect_out_resolution", "show_loading")
 
 
-def asked_for(settings: StreamSettings) -> dict[str, Any]:
-    """Return our own parameters of a stream, as they were at its start."""
-    return {name: value for name in _OURS if (value := getattr(settings, name)) is not None}
-
-
 def settings_of(request: StartRequest) -> StreamSettings:
     """Turn what was asked for into what a stream is to do."""
     params = request.params
@@ -330,8 +337,3 @@ def _tell_of_load(handlers: Handlers, error: HandlerError) -> None:
     log.error(
         "the model of %s cannot be loaded: %s", handlers.name, error, exc_info=error.__cause__
     )
-
-
-def checked(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Check an update of parameters, whichever way it comes: by HTTP or by the control channel."""
-    return StreamParams.parse(params).given()
