@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
+from itertools import groupby
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import trio
 from attrs import define, field
@@ -15,6 +17,9 @@ from trickle_trio.media.frames import VideoFrame
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.settings import Pace
 from trickle_trio.stream.threads import in_codec_thread
+
+BATCH: Final = 8
+"""Units that are decoded in one go at most: decoded pictures are large."""
 
 
 @define(eq=False)
@@ -75,19 +80,20 @@ class PictureDecoding:
         with units, self.frames:
             try:
                 async for unit in units:
-                    await self._decode(unit)
+                    for track, batch in groupby(_with_waiting(unit, units), _track_of):
+                        await self._decode(track, list(batch))
                 await self._finish()
             finally:
                 self._close()
 
-    async def _decode(self, unit: AccessUnit) -> None:
-        if self._decoder is None or unit.stream != self._track:
+    async def _decode(self, track: ElementaryStream, batch: list[AccessUnit]) -> None:
+        if self._decoder is None or track != self._track:
             await self._finish()
             self._close()
-            self._decoder, self._track = VideoDecoder(unit.stream.codec), unit.stream
+            self._decoder, self._track = VideoDecoder(track.codec), track
         before = self._decoder.statistics()
         with self.meters.stage("decode"):
-            frames = await in_codec_thread(partial(self._decoder.decode, unit))
+            frames = await in_codec_thread(partial(_decode_all, self._decoder, batch))
         self._count(before, self._decoder.statistics())
         await self._pass_on(frames)
 
@@ -109,3 +115,27 @@ class PictureDecoding:
     def _close(self) -> None:
         if self._decoder is not None:
             self._decoder.close()
+
+
+def _with_waiting(
+    first: AccessUnit, units: trio.MemoryReceiveChannel[AccessUnit]
+) -> list[AccessUnit]:
+    """The unit that has come, and those that wait behind it.
+
+    Each call into a thread costs two turns of the loop. When a handler holds the loop for long, a
+    decoder that is called for each unit falls behind by that, and the picture gets old in front of
+    it.
+    """
+    batch = [first]
+    with suppress(trio.WouldBlock, trio.EndOfChannel):
+        while len(batch) < BATCH:
+            batch.append(units.receive_nowait())
+    return batch
+
+
+def _track_of(unit: AccessUnit) -> ElementaryStream:
+    return unit.stream
+
+
+def _decode_all(decoder: VideoDecoder, batch: list[AccessUnit]) -> list[VideoFrame]:
+    return [frame for unit in batch for frame in decoder.decode(unit)]
