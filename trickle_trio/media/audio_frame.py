@@ -251,8 +251,11 @@ def _recoded(array: Samples, dtype: np.dtype[Any]) -> Samples:
     given = array.dtype
     if given == dtype:
         return array
+    if given.kind == "f" and dtype.kind == "f":
+        with np.errstate(over="ignore"):  # far beyond full scale is far beyond full scale
+            return array.astype(dtype)
     if given.kind == "f":
-        return array.astype(dtype) if dtype.kind == "f" else _to_integers(array, dtype)
+        return _to_integers(array, dtype)
     if given.kind not in "iu" or (dtype.kind == "f" and given not in DTYPES.values()):
         raise TypeError(
             f"expected samples of {dtype}, of floats, int16, int32 or uint8, got {given}"
@@ -267,7 +270,8 @@ def _recoded(array: Samples, dtype: np.dtype[Any]) -> Samples:
 def _to_integers(array: Samples, dtype: np.dtype[Any]) -> Samples:
     middle, full = _range(dtype)
     limits = np.iinfo(dtype)
-    scaled = np.rint(np.nan_to_num(array).astype(np.float64) * full + middle)
+    unit = np.nan_to_num(array.astype(np.float64)).clip(-1, 1)
+    scaled = np.rint(unit * full + middle)
     return scaled.clip(limits.min, limits.max).astype(dtype)
 
 

@@ -179,6 +179,9 @@ class BenchPool:
         finally:
             self._put_back(kind, bench)
 
+    def __len__(self) -> int:
+        return len(self._benches)
+
     def _take(self, kind: Hashable) -> Bench:
         with self._lock:
             for index, (known, bench) in enumerate(self._benches):

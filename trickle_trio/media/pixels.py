@@ -199,7 +199,7 @@ def unit_floats(
 
 
 def _rows(array: Array) -> int:
-    return max(1, BLOCK_BYTES // (4 * array[0].size))
+    return max(1, BLOCK_BYTES // (4 * int(array[0].size)))
 
 
 def packed_view(picture: av.VideoFrame, channels: int = 3) -> NDArray[np.uint8]:
