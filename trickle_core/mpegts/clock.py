@@ -19,7 +19,7 @@ LEAD: Final = CLOCK_RATE // 5
 
 _INTERVAL: Final = CLOCK_RATE // 10
 _OFTEN: Final = CLOCK_RATE // 25
-"""40 ms, DVB's recommendation (TR 101 290): for a clock that goes with sound, of which not every
+"""40 ms, DVB's stricter limit (ETSI TR 101 290): for a clock that goes with sound, of which not every
 frame needs one; and for one that goes on with the sound when the picture stops. Two audio frames
 later at most it is there, which is below the 100 ms."""
 _CATCH_UP: Final = CLOCK_RATE

@@ -21,7 +21,7 @@ from trickle_core.mpegts.tables import PAT_PID, Program, is_sound, parse_pat, pa
 from trickle_core.mpegts.units import Codec, ElementaryStream
 
 MAX_UNIT_BYTES: Final = 16 << 20
-"""Default bound of one video unit: some hundred times a 4K key frame of a live stream."""
+"""Default bound of one video unit: dozens of 4K key frames of a live stream."""
 
 MAX_TRACKS: Final = 16
 """Streams of one program that are delivered; with the bound above it bounds the memory."""

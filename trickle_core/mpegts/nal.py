@@ -40,6 +40,10 @@ _RECOVERY_POINT: Final = 6
 """payloadType of the recovery point SEI message (H.264, D.1.8): streams of intra refresh and open
 GOPs have it where others have an IDR picture."""
 
+_SEI_MOST: Final = 1 << 12
+"""Bytes of one SEI NAL unit that are looked at. Encoders put the recovery point first; captions and
+their own boasts, which may be long, follow."""
+
 DELIMITERS: Final = {
     # primary_pic_type 7 and pic_type 2: the picture may hold slices of any type.
     Codec.H264: START_CODE + b"\x09\xf0",
@@ -120,20 +124,24 @@ def _is_hevc_key(data: bytes) -> bool:
 
 def _sei_types(data: bytes, start: int) -> Iterator[int]:
     """The payloadTypes of the SEI messages in one NAL unit (H.264, 7.3.2.3.1)."""
-    end = data.find(_PREFIX, start)
+    end = data.find(_PREFIX, start, start + _SEI_MOST)
     # Emulation prevention bytes are not counted in payloadSize (7.4.1).
-    rest = data[start : len(data) if end < 0 else end].replace(b"\x00\x00\x03", b"\x00\x00")
-    while len(rest) > 2:
-        kind, rest = _chained(rest)
-        size, rest = _chained(rest)
+    nal = data[start : start + _SEI_MOST if end < 0 else end]
+    rest = nal.replace(b"\x00\x00\x03", b"\x00\x00")
+    at = 0
+    while at < len(rest) - 2:
+        kind, at = _chained(rest, at)
+        size, at = _chained(rest, at)
         yield kind
-        rest = rest[size:]
+        at += size
 
 
-def _chained(data: bytes) -> tuple[int, bytes]:
-    """A number written as a run of 255 and a last byte below that; and what follows."""
-    tail = data.lstrip(b"\xff")
-    return 255 * (len(data) - len(tail)) + (tail[0] if tail else 0), tail[1:]
+def _chained(data: bytes, at: int) -> tuple[int, int]:
+    """A number written as a run of 255 and a last byte below that; and where it ends."""
+    last = at
+    while data[last : last + 1] == b"\xff":
+        last += 1
+    return 255 * (last - at) + int.from_bytes(data[last : last + 1]), last + 1
 
 
 def parameter_sets(data: bytes, codec: Codec) -> ParameterSets:

@@ -38,23 +38,30 @@ class SectionReader:
     _held: bytearray | None = None
     """The section that is being joined; None: nothing of use before the next start."""
 
+    _latest: bytes = b""
+    """The latest packet."""
+
     def read(self, header: int, body: bytes) -> Iterator[bytes]:
         """The sections that this packet completes, unchecked."""
         load = cargo(header, body)
-        if load is None or not header & HAS_PAYLOAD or self._is_repeated(header):
+        if load is None or not header & HAS_PAYLOAD or self._is_repeated(header, body):
             return
         if self.due not in (UNKNOWN, header & 0xF) and not load.discontinuity:
             self._held = None
         self.due = header + 1 & 0xF
+        self._latest = body
         if header & STARTS:
             yield from self._start(load.payload)
         else:
             yield from self._grow(load.payload)
 
-    def _is_repeated(self, header: int) -> bool:
-        # One repetition of a packet is legal (2.4.3.3). The content is not compared: tables are
-        # sent again and again, and a lost one costs nothing.
-        return self.due != UNKNOWN and self.due == header + 1 & 0xF
+    def _is_repeated(self, header: int, body: bytes) -> bool:
+        """One repetition of a packet is legal (2.4.3.3).
+
+        The same counter with another content is another muxer's, each of whose segments has one
+        packet of tables.
+        """
+        return self.due != UNKNOWN and self.due == header + 1 & 0xF and self._latest == body
 
     def _start(self, payload: bytes) -> Iterator[bytes]:
         # pointer_field: how much of this packet still belongs to the section before.

@@ -48,7 +48,7 @@ class TimelineSettings:
 
     slack: int = field(default=CLOCK_RATE // 25, validator=ge(0))
     """A step back up to this (40 ms) is jitter. It is also the most by which a unit is put off its
-    place: what ITU-R BT.1359 finds nobody to notice between sound and picture."""
+    place: below the 45 ms from which on ITU-R BT.1359 has people notice early sound."""
 
     patience: int = field(default=2 * CLOCK_RATE, validator=ge(0))
     """How long two epochs are in use at most: muxers keep sound and picture within one second."""

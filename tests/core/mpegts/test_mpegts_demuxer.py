@@ -448,6 +448,17 @@ def test_a_stream_may_join_and_leave(ts: Writer, demuxer: Demuxer) -> None:
     assert feed(demuxer, ts.video(picture(4), 18_000)) == []
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_another_muxer_may_count_the_same_and_say_something_else(ended: bool) -> None:
+    """Each of its tables comes once a segment, so that all of them have the counter 0."""
+    demuxer = Demuxer()
+    found = []
+    for streams in (BOTH, (VIDEO,), BOTH):
+        events = demuxer.feed(Writer().tables(streams) + Writer().packet(0x1FFF))
+        found += maps(events + (demuxer.flush() if ended else []))
+    assert found == [BOTH, (VIDEO,), BOTH]
+
+
 def test_a_codec_may_change_on_its_pid(ts: Writer, demuxer: Demuxer) -> None:
     h265 = ElementaryStream(0x100, Codec.H265)
     assert maps(demuxer.feed(ts.tables((h265,), version=1))) == [(h265,)]

@@ -111,6 +111,13 @@ def test_a_broken_message_is_no_recovery_point(body: bytes) -> None:
     assert not is_key(stream(b"\x06" + body, AVC["p"]), Codec.H264)
 
 
+def test_not_all_of_a_long_nal_unit_is_read() -> None:
+    # Millions of messages would keep the event loop for seconds.
+    many = stream(b"\x06" + b"\x01\x00" * 4000 + b"\x06\x01\x80\x80", AVC["p"])
+    assert not is_key(many, Codec.H264)
+    assert is_key(stream(sei((6, b"\x80"), (5, b"x" * 9000)), AVC["p"]), Codec.H264)
+
+
 def test_a_message_at_the_very_end_is_read() -> None:
     assert not is_key(stream(sei((6, b"\x80"))), Codec.H264)
 
