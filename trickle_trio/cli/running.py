@@ -16,7 +16,7 @@ STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 def run(program: Callable[[], Awaitable[None]]) -> None:
     """Run a program until it ends or is told to stop; both are success.
 
-    What a user can mend is one clear line: ``OSError``, ``ValueError`` and ``ChannelEnded`` become
+    What a user can mend is one clear line: ``OSError``, ``SourceError`` and ``ChannelEnded`` become
     ``click.ClickException``.
     """
     try:
@@ -45,10 +45,11 @@ async def _stop_on_signal(scope: trio.CancelScope) -> None:
 
 def _explain(error: BaseException) -> NoReturn:
     from trickle_trio.driver import ChannelEnded
+    from trickle_trio.media.sources import SourceError
 
     if isinstance(error, click.ClickException | click.exceptions.Exit):
         raise error
-    if isinstance(error, ChannelEnded):
+    if isinstance(error, ChannelEnded | SourceError):
         raise click.ClickException(str(error)) from error
     if isinstance(error, OSError):
         raise click.ClickException(_word_os_error(error)) from error

@@ -1,0 +1,55 @@
+"""``trickle serve``: the user's processor as a service."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from trickle_trio.cli.running import run
+from trickle_trio.cli.targets import load_target
+
+
+@click.command()
+@click.argument("target")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--max-streams", default=1, show_default=True, type=click.IntRange(1), help="Streams at once."
+)
+@click.option("--reload", is_flag=True, help="Begin anew whenever a Python file here changes.")
+def command(target: str, host: str, port: int, max_streams: int, reload: bool) -> None:
+    """Serve TARGET, a processor: package.module:name or path/app.py:name."""
+    if reload:
+        _serve_again_and_again()
+        return
+    from trickle_trio.service import serve
+
+    processor = load_target(target)
+    try:
+        service = serve(processor, host=host, port=port, max_streams=max_streams)
+    except (TypeError, ValueError) as error:
+        raise click.BadParameter(str(error), param_hint="TARGET") from error
+
+    async def program() -> None:
+        import trio
+
+        async with trio.open_nursery() as nursery:
+            address = await nursery.start(service)
+            click.echo(f"{target} at {address}")
+
+    run(program)
+
+
+def _serve_again_and_again() -> None:
+    """Run the same command without ``--reload`` in a process of its own, and again at each change."""
+    try:
+        from watchfiles import PythonFilter, run_process
+    except ImportError as error:
+        raise click.ClickException("--reload needs: pip install trickle-trio[reload]") from error
+
+    arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
+    child = shlex.join([sys.executable, "-m", "trickle_trio.cli", *arguments])
+    run_process(Path.cwd(), target=child, target_type="command", watch_filter=PythonFilter())
