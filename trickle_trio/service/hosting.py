@@ -286,13 +286,15 @@ def _duplicate(descriptor: int) -> socket.socket:
 
 
 def _was_accepted_on(connection: socket.socket, address: Address) -> bool:
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
     try:
         connection.getpeername()
         here = connection.getsockname()
     except OSError:
         return False
     is_ours = address.host in _LOOPBACKS or here[0] == address.host
-    return bool(is_ours and here[1:2] == (address.port,))
+    return bool(is_ours and here[1] == address.port)
 
 
 @contextmanager
