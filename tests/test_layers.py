@@ -36,7 +36,7 @@ OUTSIDE: tuple[set[str], ...] = (
     {"attrs", "trio", "numpy", "torch"},
     {"attrs", "trio", "httpx"},
     {"attrs", "trio", "httpx", "quart", "quart_trio", "hypercorn"},
-    {"attrs", "trio", "httpx", "click", "av", "numpy", "torch"},
+    {"attrs", "trio", "httpx", "click", "torch", "watchfiles"},
 )
 
 # Network and media are neighbours, not floors: neither may know the other.
