@@ -8,8 +8,8 @@ When is a PES whole? With a length: when the length is reached. Video mostly has
    2.
 2. when the next one starts, or the segment ends: the last packet happened to be full.
 
-A publisher that says otherwise (stuffing in the middle, a length that is not true) shows by going
-on after such an end. It spoils ``_PATIENCE`` units, and from then on its units end with the next.
+A publisher that does otherwise (stuffing in the middle, a length that is not true) shows by going
+on after such an end. Two units are spoiled; from then on its units end as the next ones start.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from trickle_core.mpegts.packets import (
 from trickle_core.mpegts.pes import LENGTH_END, PREFIX, open_pes
 from trickle_core.mpegts.units import AccessUnit
 
-_PATIENCE: Final = 2
+_FORGIVEN: Final = 100
+"""Right ends that make up for one wrong end: a broken packet is forgiven, a habit is not."""
 
 
 class _Stage(Enum):
@@ -79,7 +80,9 @@ class Assembly:
     """With so many bytes held something must be decided."""
     _damaged: bool = False
     _lost_before: bool = False
-    _wrong_ends: int = 0
+    _distrust: int = 0
+    """Of what the publisher says about ends: up by ``_FORGIVEN`` with a wrong one, down by 1 with a
+    right one."""
     _repeated_at: int = -1
     """How many bytes were held when the last packet came again."""
 
@@ -113,13 +116,15 @@ class Assembly:
         """
         events: list[TsEvent] = []
         if self._stage is _Stage.COUNTED:
-            events.append(self._damage(DamageReason.TRUNCATED))
-            self._damaged = True
-        if self._stage in _UNFINISHED:
+            events += [self._damage(DamageReason.TRUNCATED), *self._break_off(_Stage.WAITING)]
+        if self._stage is _Stage.OPEN:
             events += self._finish()
         self.due = UNKNOWN
         self._drop(_Stage.WAITING)
         return events
+
+    def _is_trusted(self) -> bool:
+        return self._distrust <= _FORGIVEN
 
     def _damage(self, reason: DamageReason) -> Damage:
         return Damage(self.framer.stream.pid, reason)
@@ -136,7 +141,7 @@ class Assembly:
         starts = bool(header & STARTS)
         events = self._lose(starts=starts) if succession is _Succession.BROKEN else []
         events += self._start(load.payload) if starts else self._grow(load.payload)
-        if load.stuffed and self._stage is _Stage.OPEN and self._wrong_ends < _PATIENCE:
+        if load.stuffed and self._stage is _Stage.OPEN and self._is_trusted():
             events += self._finish()
         return events
 
@@ -189,7 +194,7 @@ class Assembly:
         if len(payload) < LENGTH_END or not payload.startswith(PREFIX):
             return [*events, *self._discard(DamageReason.BAD_PES)]
         length = int.from_bytes(payload[4:LENGTH_END])
-        if length and self._wrong_ends < _PATIENCE:
+        if length and self._is_trusted():
             self._stage, self._wanted = _Stage.COUNTED, LENGTH_END + length
         else:
             self._stage, self._wanted = _Stage.OPEN, self.limit
@@ -198,9 +203,13 @@ class Assembly:
     def _end(self) -> list[TsEvent]:
         """The next PES is here, and by the counters nothing is missing: this one is whole."""
         if self._stage is _Stage.COUNTED:
-            self._wrong_ends += 1
+            self._distrust += _FORGIVEN
             return [self._damage(DamageReason.WRONG_END), *self._finish()]
-        return self._finish() if self._stage is _Stage.OPEN else []
+        if self._stage is _Stage.OPEN:
+            return self._finish()
+        if self._stage is _Stage.WHOLE:
+            self._distrust = max(0, self._distrust - 1)
+        return []
 
     def _grow(self, payload: bytes) -> list[TsEvent]:
         self._held += payload
@@ -213,7 +222,7 @@ class Assembly:
         if self._stage is _Stage.OPEN:
             return self._discard(DamageReason.OVERSIZED)
         if self._stage is _Stage.WHOLE:
-            self._wrong_ends += 1
+            self._distrust += _FORGIVEN
             return self._discard(DamageReason.WRONG_END)
         self._drop(self._stage)
         self._lost_before = True

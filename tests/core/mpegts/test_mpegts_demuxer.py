@@ -190,6 +190,16 @@ def test_a_publisher_that_stuffs_in_the_middle_is_seen_through(
     assert demuxer.flush() == [shown(picture(4, 300), 3)]
 
 
+def test_a_wrong_end_now_and_then_is_forgiven(ts: Writer, demuxer: Demuxer) -> None:
+    content = pes_header(0xE0, 70_000, 0, 0) + picture(1, 300)
+    for _ in range(3):
+        packets = [ts.packet(0x100, content[:100], start=True), ts.packet(0x100, content[100:200])]
+        assert feed(demuxer, packets)[1:] == [damage(DamageReason.WRONG_END)]
+        for n in range(100):
+            # Still each is out with its own last packet.
+            assert len(feed(demuxer, ts.video(picture(2), n, open_end=True))) == 1
+
+
 def test_a_publisher_whose_lengths_are_wrong_is_seen_through(ts: Writer, demuxer: Demuxer) -> None:
     wrong = damage(DamageReason.WRONG_END)
 
@@ -210,6 +220,7 @@ def test_the_segment_ends_before_the_length(ts: Writer, demuxer: Demuxer) -> Non
         damage(DamageReason.TRUNCATED),
         shown(picture(1)[: 2 * PAYLOAD - 14], 9000, damaged=True),
     ]
+    assert feed(demuxer, ts.video(picture(2), 12_000)) == [shown(picture(2), 12_000, lost=True)]
 
 
 def test_the_segment_ends_within_a_packet(ts: Writer, demuxer: Demuxer) -> None:
