@@ -196,6 +196,30 @@ async def test_closing_waits_for_the_body_and_can_be_cancelled(
         assert left.is_set()
 
 
+async def test_a_body_that_does_not_end_after_its_end_costs_the_connection(
+    serve: Any, patient_clock: Any
+) -> None:
+    class Lingering(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"x"
+
+        async def aclose(self) -> None:
+            await trio.sleep_forever()
+
+    async def script(peer: Any) -> None:
+        await peer.request()
+        await peer.send(OK)
+        assert await peer.gone() == b""
+
+    headers = {"Host": "relay", "Transfer-Encoding": "chunked"}
+    async with serve(script, patience=1e6) as server, TrickleTransport() as transport:
+        request = httpx.Request("POST", server.url, stream=Lingering(), headers=headers)
+        response = await transport.handle_async_request(request)
+        assert await response.aread() == b"ok"
+        await response.aclose()
+        assert bodies_at_work(transport) == transport.statistics().open_connections == 0
+
+
 async def test_a_body_may_close_its_own_answer(serve: Any) -> None:
     response: httpx.Response | None = None
     answered = trio.Event()
@@ -283,7 +307,7 @@ async def test_an_error_inside_the_block_comes_out_as_it_is(serve: Any) -> None:
     body = Silent()
 
     async with serve(head_then_silence) as server:
-        with pytest.raises(Mishap):  # noqa: PT012
+        with pytest.raises(Mishap):
             async with TrickleTransport() as transport:
                 request = httpx.Request("POST", server.url, content=body)
                 await transport.handle_async_request(request)
@@ -292,10 +316,31 @@ async def test_an_error_inside_the_block_comes_out_as_it_is(serve: Any) -> None:
         assert body.state == "closed"
 
 
+async def test_an_error_inside_the_block_survives_a_cancelled_scope(serve: Any) -> None:
+    async with serve(head_then_silence) as server:
+        with pytest.raises(Mishap), trio.CancelScope() as scope:
+            async with TrickleTransport() as transport:
+                request = httpx.Request("POST", server.url, content=Silent())
+                await transport.handle_async_request(request)
+                scope.cancel()
+                raise Mishap
+
+
+async def test_cancelling_the_block_is_not_swallowed(serve: Any) -> None:
+    async with serve(head_then_silence) as server:
+        with trio.CancelScope() as scope:
+            async with TrickleTransport() as transport:
+                request = httpx.Request("POST", server.url, content=Silent())
+                await transport.handle_async_request(request)
+                scope.cancel()
+            pytest.fail("went on in a cancelled scope")
+        assert scope.cancelled_caught
+
+
 @pytest.mark.parametrize("answered", [False, True])
 async def test_leaving_wakes_whoever_still_waits(serve: Any, answered: bool) -> None:
     async def wait(transport: TrickleTransport, url: str) -> None:
-        with pytest.raises(httpx.ReadError, match="this side"):  # noqa: PT012
+        with pytest.raises(httpx.ReadError, match="this side"):
             response = await transport.handle_async_request(httpx.Request("GET", url))
             async for _ in response.stream:  # type: ignore[union-attr]
                 pass

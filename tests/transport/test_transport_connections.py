@@ -259,7 +259,7 @@ class Silent:
 
 
 async def raised(transport: TrickleTransport, request: httpx.Request) -> httpx.RequestError:
-    with pytest.raises(httpx.RequestError) as caught:  # noqa: PT012 - at the head or in the body
+    with pytest.raises(httpx.RequestError) as caught:
         response = await transport.handle_async_request(request)
         async for _ in response.stream:  # type: ignore[union-attr]
             pass

@@ -156,13 +156,17 @@ class Exchange(httpx.AsyncByteStream):
         head = self._framed_head()
         body = self._body_at_hand()
         if body is not None:
-            if body:
-                self._touch()
-            ending = self._framed(h11.Data(body)) + self._framed(h11.EndOfMessage())
-            await self._write(head + ending)
-        elif await self._write(head):
+            await self._write(head + self._framed_whole(body))
+            return
+        await self._write(head)
+        if self._fault is None:
             self._upload = Upload()
             nursery.start_soon(self._send_body, self._upload)
+
+    def _framed_whole(self, body: bytes) -> bytes:
+        if body:
+            self._touch()
+        return self._framed(h11.Data(body)) + self._framed(h11.EndOfMessage())
 
     def _framed_head(self) -> bytes:
         request = self.request
@@ -187,16 +191,14 @@ class Exchange(httpx.AsyncByteStream):
     def _waits_for_continue(self) -> bool:
         return self.connection.http.client_is_waiting_for_100_continue
 
-    async def _write(self, data: bytes) -> bool:
-        """Whether the peer was still there. If not, its answer may be: the reader decides."""
+    async def _write(self, data: bytes) -> None:
+        """Write, and note if the peer has gone. Its answer may be there all the same: the reader decides."""
         try:
             with httpx_errors(Phase.WRITE, self.request), limit(self.timeouts.write):
                 await self.connection.stream.send_all(data)
         except httpx.WriteError as error:
             self.connection.http.send_failed()
             self._fault = error
-            return False
-        return True
 
     async def _send_body(self, upload: Upload) -> None:
         try:
@@ -222,19 +224,19 @@ class Exchange(httpx.AsyncByteStream):
         pieces = aiter(body)
         try:
             async for piece in pieces:
-                if not await self._send_piece(h11.Data(piece)):
+                await self._send_piece(h11.Data(piece))
+                if self._fault is not None:
                     return
             await self._send_piece(h11.EndOfMessage())
         finally:
             await close_each(pieces, body, given)
 
-    async def _send_piece(self, piece: h11.Data | h11.EndOfMessage) -> bool:
+    async def _send_piece(self, piece: h11.Data | h11.EndOfMessage) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
         data = self._framed(piece)
         # Trio's TLS stream cannot be read any more after a cancelled write. Closing the socket ends a shielded one.
         with trio.CancelScope(shield=self.connection.is_tls()):
-            alive = await self._write(data)
-        return alive
+            await self._write(data)
 
     def _stop_upload(self) -> None:
         if self._upload is not None and self._is_uploading():

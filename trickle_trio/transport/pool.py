@@ -92,6 +92,10 @@ class TrickleTransport(httpx.AsyncBaseTransport):
         self._shut_down()
         try:
             await self._stack.aclose()
+        except* trio.Cancelled:
+            # Raised if the surrounding scope is cancelled. It must not take the place of the caller's exception.
+            if exc_value is None:
+                raise
         finally:
             self._nursery = None
 
