@@ -1,19 +1,27 @@
-"""What tests of several rooms share."""
+"""What tests of several rooms share. It is read for the core's tests too, which have nothing but attrs beside them."""
 
 from __future__ import annotations
 
 import socket
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
-import trio
+from hypothesis import settings
 
-from trickle_trio.relay import serve_relay
+if TYPE_CHECKING:
+    import trio
+
+# A deadline an example is a timing assertion; machines are slow when they are.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture
 async def relay(nursery: trio.Nursery) -> str:
     """The address of a real relay, on a free port, for the length of the test."""
+    from trickle_trio.relay import serve_relay  # noqa: PLC0415  see above
+
     bound = await nursery.start(partial(serve_relay, port=0))
     return str(bound.url)
 
