@@ -8,10 +8,16 @@ that sound goes on when the picture stops.
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from attrs import define, field
 
-from trickle_core.mpegts import AccessUnit
+from trickle_core.mpegts import CLOCK_RATE, AccessUnit
+
+FIRST_PICTURE: Final = 10 * CLOCK_RATE
+"""How long sound waits for the first picture of all, which a model may keep for seconds. Nothing is
+being written yet that could be held up, and without its sound that picture would begin mute.
+"""
 
 
 @define(eq=False)
@@ -33,8 +39,9 @@ class Interleaver:
         self._held.append(unit)
         if not self.has_picture:
             return self.flush()
-        until = unit.pts - self.wait
-        return self._release(until if self._picture is None else max(until, self._picture))
+        if self._picture is None:
+            return self._release(unit.pts - FIRST_PICTURE)
+        return self._release(max(unit.pts - self.wait, self._picture))
 
     def flush(self) -> list[AccessUnit]:
         """The end: returns whatever was still waiting."""
