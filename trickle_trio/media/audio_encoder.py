@@ -198,7 +198,8 @@ class AudioEncoder:
         block = opened.intake(frame)
         join, samples = opened.clock.join(pts)
         if join is Join.RESTART:
-            units += self.flush()
+            units += opened.finish()
+            self._now = Rest.IDLE
             opened = self._opened()
             self._counts = evolve(self._counts, restarts=self._counts.restarts + 1)
         elif join is Join.SILENCE:

@@ -271,7 +271,7 @@ def _to_integers(array: Samples, dtype: np.dtype[Any]) -> Samples:
     middle, full = _range(dtype)
     limits = np.iinfo(dtype)
     unit = np.nan_to_num(array.astype(np.float64)).clip(-1, 1)
-    scaled = np.rint(unit * full + middle)
+    scaled: Samples = np.rint(unit * full + middle)
     return scaled.clip(limits.min, limits.max).astype(dtype)
 
 
