@@ -175,6 +175,7 @@ class Channel:
     def _close_below(self, seq: int, now: float) -> None:
         for segment in [known for known in self._segments.values() if known.seq < seq]:
             self._close_segment(segment, now)
+        self._trim(now)
 
     def _segment_ahead(self, asked: int) -> Segment | None:
         if asked < 0:
@@ -215,6 +216,7 @@ class Channel:
         del self._writers[writer]
         self.written_at = now
         self._close_segment(segment, now)
+        self._trim(now)
         return Answer(200, seq_header(segment.seq))
 
     def writer_left(self, writer: Writer, now: float) -> None:
@@ -235,7 +237,7 @@ class Channel:
         if segment is None or self._writers_of(segment):
             return
         if segment.abandoned_at + self.settings.abandon_timeout <= now:
-            self._close_segment(segment, now)
+            self.close_segment(seq, now)
 
     def publish(self, data: bytes, now: float) -> None:
         """Write a whole segment at next write, as the relay itself does. Nobody is waited for."""
@@ -339,6 +341,7 @@ class Channel:
         segment = self._segments.get(seq)
         if segment is not None:
             self._close_segment(segment, now)
+            self._trim(now)
         return segment is not None
 
     def _close_segment(self, segment: Segment, now: float) -> None:
@@ -352,6 +355,14 @@ class Channel:
         segment.close()
         self._answer_early(self._writers_of(segment))
         segment.wake()
+
+    def _trim(self, now: float) -> None:
+        # Whoever closes segments far apart, or writes empty ones below the window, must not fill
+        # the memory with them.
+        oldest = self.next_write - self.settings.window
+        for segment in list(self._segments.values()):
+            if segment.closed and segment.seq < oldest:
+                self._evict(segment, now)
 
     def _writers_of(self, segment: Segment) -> list[Writer]:
         return [writer for writer in self._writers if writer.segment is segment]
@@ -370,6 +381,7 @@ class Channel:
         del self._writers[writer]
         writer.answer_early(answer)
         self._close_segment(segment, now)
+        self._trim(now)
         return answer
 
     def close(self, now: float) -> None:

@@ -114,7 +114,7 @@ class Relay:
             return NO_METHOD
         if not self._may(request):
             return NO_TOKEN
-        target = self._target(request.path)
+        target = self._target(request)
         if isinstance(target, Answer):
             return target
         action = self._ACTIONS.get((request.method, target.place))
@@ -134,9 +134,9 @@ class Relay:
         given, wanted = token.strip().encode(errors="replace"), self.settings.token.encode()
         return hmac.compare_digest(given, wanted) and scheme.lower() == "bearer"
 
-    def _target(self, path: str) -> Target | Answer:
+    def _target(self, request: RelayRequest) -> Target | Answer:
         base = self.settings.base_path
-        path = _only_path(path)
+        path = _only_path(request.path)
         parts = path.removeprefix(base).split("/")
         if not path.startswith(base) or len(parts) > 2 or not parts[0]:
             return text(404, "Nothing is here")
@@ -147,7 +147,8 @@ class Relay:
             return text(414, "The channel's name is too long")
         if len(parts) == 1:
             return Target(Place.CHANNEL, name)
-        return Target(Place.NEXT if parts[1] == wire.NEXT else Place.SEGMENT, name, parts[1])
+        asks_next = parts[1] == wire.NEXT and request.method == "GET"
+        return Target(Place.NEXT if asks_next else Place.SEGMENT, name, parts[1])
 
     # Channels
 
