@@ -35,9 +35,21 @@ async def begin(params):
 async def end():
     print("stopped", flush=True)
 
-trio.run(serve(StreamProcessor(video_processor=tint, on_stream_start=begin, on_stream_stop=end), port=int(sys.argv[1])))
-print("over", flush=True)
+service = serve(StreamProcessor(video_processor=tint, on_stream_start=begin, on_stream_stop=end), port=int(sys.argv[1]))
 """
+
+RUN = PROGRAM + "trio.run(service); print('over')"
+
+AWAITED = (
+    PROGRAM
+    + """
+async def main():
+    await service()
+    print("over")
+
+trio.run(main)
+"""
+)
 
 
 def passthrough(frame: VideoFrame) -> VideoFrame:
@@ -164,10 +176,10 @@ async def test_an_exception_in_the_apps_nursery_costs_no_stream(serving: Any) ->
 
 
 @contextmanager
-def program() -> Iterator[tuple[subprocess.Popen[str], str]]:
+def program(code: str = RUN) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A program that is nothing but a service; its address, once it has said it."""
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", PROGRAM, "0"],
+        [sys.executable, "-W", "error", "-c", code, "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -183,11 +195,11 @@ def program() -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("code", "number"), [(RUN, signal.SIGINT), (AWAITED, signal.SIGTERM)])
 def test_a_program_that_is_nothing_but_a_service_ends_well_on_a_signal(
-    number: signal.Signals,
+    code: str, number: signal.Signals
 ) -> None:
-    with program() as (process, url):
+    with program(code) as (process, url):
         while httpx.post(f"{url}/api/stream/start", json={}).status_code != 200:
             pass
         process.send_signal(number)
@@ -202,7 +214,7 @@ def test_a_port_in_use_ends_a_program_with_the_reason_on_its_last_line() -> None
     with program() as (_, url):
         port = url.rsplit(":", 1)[1]
         second = subprocess.run(
-            [sys.executable, "-c", PROGRAM, port],
+            [sys.executable, "-c", RUN, port],
             capture_output=True,
             text=True,
             check=False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,7 +65,6 @@ def stream(running: Running) -> dict[str, Any]:
         "phase": running.phase.value,
         "urls": running.settings.urls(),
         "params": running.wishes | running.stream.params,
-        "seconds": round(time.time() - running.began, 3),
         **_figures(running),
     }
 

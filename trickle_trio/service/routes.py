@@ -100,7 +100,7 @@ async def start() -> dict[str, Any]:
 
 async def stop() -> dict[str, Any]:
     """Stop a stream; the answer comes when everything of it is closed."""
-    body = await _any_body()
+    body = await _any_body() if _streams().max_streams > 1 else None
     try:
         running = _streams().find(_id_in(body))
     except NoStreamError as error:

@@ -36,8 +36,8 @@ class Service:
         """Run until cancelled; reports the address once it accepts connections.
 
         Cancelling is the way to stop: streams are stopped, their last segments finished, everything is closed, within
-        a bounded time. Given to ``trio.run`` as it is, it also ends on SIGINT and SIGTERM, without an error; inside a
-        program of yours these are yours. Raises OSError, in one line, where it cannot listen.
+        a bounded time. Given to ``trio.run`` as it is, it also ends on SIGINT and SIGTERM, without an error; beside
+        other tasks of yours these are yours. Raises OSError, in one line, where it cannot listen.
         """
         with unwrapped():
             if _is_whole_program():
@@ -107,12 +107,15 @@ def serve(
 
 
 def _is_whole_program() -> bool:
-    """Whether ``trio.run`` was given a Service as it is: only then are the process' signals ours to take."""
-    task, root = trio.lowlevel.current_task(), trio.lowlevel.current_root_task()
-    above = task.parent_nursery
-    is_first = above is not None and above.parent_task is root
-    is_ours = getattr(task.coro, "cr_code", None) is Service.__call__.__code__
-    return is_first and is_ours and threading.current_thread() is threading.main_thread()
+    """Whether nothing runs beside the service: only then are the process' signals ours to take.
+
+    That is so in the first task of a run that has opened no nursery: ``trio.run(service)``, or a main function that
+    does nothing else while it awaits the service.
+    """
+    task, above = trio.lowlevel.current_task(), trio.lowlevel.current_task().parent_nursery
+    is_first = above is not None and above.parent_task is trio.lowlevel.current_root_task()
+    is_alone = is_first and not task.child_nurseries
+    return is_alone and threading.current_thread() is threading.main_thread()
 
 
 async def _heed(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:

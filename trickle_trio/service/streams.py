@@ -76,7 +76,6 @@ class Running:
     stream: Stream = field(init=False)
     wishes: dict[str, Any] = field(init=False)
     phase: Phase = Phase.STARTING
-    began: float = field(factory=time.time)
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     ended: trio.Event = field(factory=trio.Event)
     outcome: Outcome | None = None
