@@ -1,10 +1,12 @@
 /* One live player: fragmented MP4 from a fetch stream into a <video>, by Media Source Extensions.
 
-   It stays at the live edge by rules of its own, because a media element has none: a little behind, it plays a little
-   faster; far behind, or before a gap in what is buffered, it jumps. When the response ends, it asks again. */
+   It stays at the live edge by rules of its own, because a media element has none: behind, it plays faster by as much
+   as it is behind; far behind, or before a gap in what is buffered, it jumps. When the response ends, it asks again. */
 
 const TARGET = 0.25;      // seconds behind the newest picture that are kept against jitter
-const HURRY = 0.5;        // behind by more: play faster
+const SLACK = 0.08;       // off the target by less: leave it
+const FASTEST = 1.5;
+const SLOWEST = 0.95;
 const JUMP = 1.0;         // behind by more: jump
 const KEPT = 8;           // seconds behind the picture that stay in memory
 const LONGEST_PAUSE = 4000;
@@ -113,11 +115,18 @@ export class LivePlayer {
     const first = buffered.start(last);
     const behind = edge - video.currentTime;
     if (video.currentTime < first || behind > JUMP) video.currentTime = Math.max(first, edge - TARGET);
-    video.playbackRate = behind > HURRY ? 1.1 : 1;
+    const rate = rateFor(behind - TARGET);
+    if (video.playbackRate !== rate) video.playbackRate = rate;
     this.lag = Math.max(0, edge - video.currentTime);
     if (video.paused) video.play().catch(() => {});
     if (video.readyState >= 2) this.tell("playing", "");
   }
+}
+
+/* Steps of a twentieth: each change of the rate costs the browser a little. */
+function rateFor(late) {
+  if (Math.abs(late) < SLACK) return 1;
+  return Math.round(20 * Math.min(FASTEST, Math.max(SLOWEST, 1 + late))) / 20;
 }
 
 class Refused extends Error {}
