@@ -45,8 +45,10 @@ WANTED: Final = (
 
 def is_tensor(data: object) -> TypeGuard[torch.Tensor]:
     """Whether this is a torch tensor, without importing torch to find out."""
-    module = sys.modules.get("torch")
-    return module is not None and isinstance(data, module.Tensor)
+    # While another thread is still importing torch, the module is there and its Tensor is not; then
+    # there is no tensor yet either.
+    tensor = getattr(sys.modules.get("torch"), "Tensor", None)
+    return tensor is not None and isinstance(data, tensor)
 
 
 class UnreadablePixelsError(RuntimeError):
