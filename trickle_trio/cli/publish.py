@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trickle_trio.cli.running import channel_argument, run
+from trickle_trio.cli.running import PATIENCE, channel_argument, run
 
 if TYPE_CHECKING:
     from trickle_trio.stream.cutting import FeedProgress
@@ -41,11 +41,13 @@ def command(
     import trio
 
     from trickle_core.publisher import PublisherSettings
+    from trickle_core.retry import RetryPolicy
     from trickle_trio.cli.progress import show_progress
     from trickle_trio.media.sources import source_named
     from trickle_trio.publication import open_publication
     from trickle_trio.stream.feed import feed, open_source
 
+    settings = PublisherSettings(create=True, retry=RetryPolicy(give_up_after=PATIENCE))
     latest: FeedProgress | None = None
 
     def note(progress: FeedProgress) -> None:
@@ -56,7 +58,7 @@ def command(
         made = source_named(source, loop=loop, transcode=transcode, gop_seconds=segment_seconds)
         async with (
             open_source(made) as opened,
-            open_publication(url, settings=PublisherSettings(create=True)) as publication,
+            open_publication(url, settings=settings) as publication,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(show_progress, lambda: _describe(latest))

@@ -12,6 +12,9 @@ import trio
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
+PATIENCE: Final = 10.0
+"""Seconds without the server after which publish and subscribe give up: somebody looks at them."""
+
 
 def run(program: Callable[[], Awaitable[None]]) -> None:
     """Run a program until it ends or is told to stop; both are success.
@@ -21,11 +24,7 @@ def run(program: Callable[[], Awaitable[None]]) -> None:
     """
     try:
         trio.run(_until_stopped, program)
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) != 1:
-            raise
-        _explain(group.exceptions[0])
-    except Exception as error:  # noqa: BLE001  the boundary to the user: worded, or raised again
+    except BaseException as error:  # noqa: BLE001  the boundary to the user: worded, or raised again
         _explain(error)
 
 
@@ -47,6 +46,8 @@ def _explain(error: BaseException) -> NoReturn:
     from trickle_trio.driver import ChannelEnded
     from trickle_trio.media.sources import SourceError
 
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
     if isinstance(error, click.ClickException | click.exceptions.Exit):
         raise error
     if isinstance(error, ChannelEnded | SourceError):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from trickle_trio.cli.running import channel_argument, run
+from trickle_trio.cli.running import PATIENCE, channel_argument, run
 
 if TYPE_CHECKING:
     from trickle_trio.subscription import Start, Subscription
@@ -47,12 +47,16 @@ def command(url: str, output: BinaryIO, start: Start) -> None:
     """
     import trio
 
+    from trickle_core.retry import RetryPolicy
+    from trickle_core.subscriber import SubscriberSettings
     from trickle_trio.cli.progress import show_progress
     from trickle_trio.subscription import open_subscription
 
+    settings = SubscriberSettings(retry=RetryPolicy(give_up_after=PATIENCE))
+
     async def program() -> None:
         async with (
-            open_subscription(url, start=start) as subscription,
+            open_subscription(url, start=start, settings=settings) as subscription,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(show_progress, lambda: _describe(subscription))

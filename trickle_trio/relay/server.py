@@ -45,7 +45,11 @@ async def serve_relay(
     are told that their channel has ended, within ``limits.farewell``. Raises OSError where it
     cannot listen. ``port`` 0 takes a free one; ``task_status`` reports it once it listens.
     """
-    listeners = await trio.open_tcp_listeners(port, host=host)
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        reason = f"cannot listen on {host}:{port}: {error.strerror}"
+        raise OSError(error.errno, reason) from error
     try:
         await _Server(settings, limits, ssl_context).run(listeners, task_status)
     except BaseExceptionGroup as group:
