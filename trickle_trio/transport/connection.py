@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from typing import Final
 
@@ -70,23 +69,36 @@ class Phase(Enum):
     WRITE = (httpx.WriteError, httpx.WriteTimeout)
     READ = (httpx.ReadError, httpx.ReadTimeout)
 
+    def __init__(
+        self, broken: type[httpx.TransportError], late: type[httpx.TransportError]
+    ) -> None:
+        self.broken = broken
+        self.late = late
 
-@contextmanager
-def httpx_errors(phase: Phase, request: httpx.Request) -> Iterator[None]:
-    """The one boundary at which the errors of Trio, h11 and the operating system become httpx's."""
-    broken, late = phase.value
-    try:
-        yield
-    except trio.TooSlowError as error:
-        raise late(f"{phase.name.lower()} timeout", request=request) from error
-    except h11.RemoteProtocolError as error:
-        raise httpx.RemoteProtocolError(str(error), request=request) from error
-    except h11.LocalProtocolError as error:
-        raise httpx.LocalProtocolError(str(error), request=request) from error
-    except trio.ClosedResourceError as error:
-        raise broken("the connection was closed on this side", request=request) from error
-    except (OSError, trio.BrokenResourceError) as error:
-        raise broken(str(error) or str(error.__cause__), request=request) from error
+
+FAULTS: Final = (
+    OSError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    trio.TooSlowError,
+    h11.ProtocolError,
+)
+"""What Trio, h11 and the operating system raise when a connection or a peer fails."""
+
+
+def httpx_error(fault: Exception, phase: Phase, request: httpx.Request) -> httpx.TransportError:
+    """Translate one of ``FAULTS`` for httpx's users. All of them pass through here."""
+    match fault:
+        case trio.TooSlowError():
+            return phase.late(f"{phase.name.lower()} timeout", request=request)
+        case h11.RemoteProtocolError():
+            return httpx.RemoteProtocolError(str(fault), request=request)
+        case h11.LocalProtocolError():
+            return httpx.LocalProtocolError(str(fault), request=request)
+        case trio.ClosedResourceError():
+            return phase.broken("the connection was closed on this side", request=request)
+        case _:
+            return phase.broken(str(fault) or str(fault.__cause__), request=request)
 
 
 @define(eq=False)

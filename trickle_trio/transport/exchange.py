@@ -14,7 +14,14 @@ import httpx
 import trio
 from attrs import define, field
 
-from trickle_trio.transport.connection import Connection, Phase, Timeouts, httpx_errors, limit
+from trickle_trio.transport.connection import (
+    FAULTS,
+    Connection,
+    Phase,
+    Timeouts,
+    httpx_error,
+    limit,
+)
 
 SMALL_BODY: Final = 16 * 1024
 """A body that is at hand and no longer than this goes out with the head in one write, without a task: the send buffer
@@ -32,6 +39,8 @@ REFUSAL: Final = 300
 """Statuses from here on tell that the server does without the rest of the body."""
 
 SWITCHING_PROTOCOLS: Final = 101
+
+NO_ANSWER: Final = "the server closed the connection before it answered"
 
 
 class Stage(Enum):
@@ -170,16 +179,19 @@ class Exchange(httpx.AsyncByteStream):
 
     def _framed_head(self) -> bytes:
         request = self.request
-        with httpx_errors(Phase.WRITE, request):
-            return self.connection.http.send(
-                h11.Request(
-                    method=request.method, target=request.url.raw_path, headers=request.headers.raw
-                )
+        try:
+            event = h11.Request(
+                method=request.method, target=request.url.raw_path, headers=request.headers.raw
             )
+        except h11.LocalProtocolError as fault:
+            raise httpx_error(fault, Phase.WRITE, request) from fault
+        return self._framed(event)
 
-    def _framed(self, event: h11.Data | h11.EndOfMessage) -> bytes:
-        with httpx_errors(Phase.WRITE, self.request):
+    def _framed(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> bytes:
+        try:
             return self.connection.http.send(event)
+        except h11.LocalProtocolError as fault:
+            raise httpx_error(fault, Phase.WRITE, self.request) from fault
 
     def _body_at_hand(self) -> bytes | None:
         stream = self.request.stream
@@ -194,9 +206,12 @@ class Exchange(httpx.AsyncByteStream):
     async def _write(self, data: bytes) -> None:
         """Write, and note if the peer has gone. Its answer may be there all the same: the reader decides."""
         try:
-            with httpx_errors(Phase.WRITE, self.request), limit(self.timeouts.write):
+            with limit(self.timeouts.write):
                 await self.connection.stream.send_all(data)
-        except httpx.WriteError as error:
+        except FAULTS as fault:
+            error = httpx_error(fault, Phase.WRITE, self.request)
+            if not isinstance(error, httpx.WriteError):
+                raise error from fault
             self.connection.http.send_failed()
             self._fault = error
 
@@ -234,8 +249,11 @@ class Exchange(httpx.AsyncByteStream):
     async def _send_piece(self, piece: h11.Data | h11.EndOfMessage) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
         data = self._framed(piece)
+        if not self.connection.is_tls():
+            await self._write(data)
+            return
         # Trio's TLS stream cannot be read any more after a cancelled write. Closing the socket ends a shielded one.
-        with trio.CancelScope(shield=self.connection.is_tls()):
+        with trio.CancelScope(shield=True):
             await self._write(data)
 
     def _stop_upload(self) -> None:
@@ -291,18 +309,22 @@ class Exchange(httpx.AsyncByteStream):
             self._let_go()
 
     def _parse(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        with httpx_errors(Phase.READ, self.request):
+        try:
             return self.connection.http.next_event()
+        except h11.RemoteProtocolError as fault:
+            raise httpx_error(fault, Phase.READ, self.request) from fault
 
     async def _receive(self) -> None:
-        with httpx_errors(Phase.READ, self.request):
+        try:
             data = await self._wait_for_bytes()
-            http = self.connection.http
-            if data:
-                self._touch()
-            elif http.their_state is h11.SEND_RESPONSE:
-                raise h11.RemoteProtocolError("the server closed the connection before it answered")
-            http.receive_data(data)
+        except FAULTS as fault:
+            raise httpx_error(fault, Phase.READ, self.request) from fault
+        http = self.connection.http
+        if data:
+            self._touch()
+        elif http.their_state is h11.SEND_RESPONSE:
+            raise httpx.RemoteProtocolError(NO_ANSWER, request=self.request)
+        http.receive_data(data)
 
     async def _wait_for_bytes(self) -> bytes:
         stream = self.connection.stream

@@ -15,11 +15,12 @@ from attrs.validators import ge
 
 from trickle_trio.transport.connection import (
     DEFAULT_PORTS,
+    FAULTS,
     Connection,
     Origin,
     Phase,
     Timeouts,
-    httpx_errors,
+    httpx_error,
     limit,
 )
 from trickle_trio.transport.exchange import Exchange, Stage
@@ -155,17 +156,25 @@ class TrickleTransport(httpx.AsyncBaseTransport):
     async def _connect(
         self, origin: Origin, request: httpx.Request, timeouts: Timeouts
     ) -> Connection:
-        with httpx_errors(Phase.CONNECT, request), limit(timeouts.connect):
-            socket = await trio.open_tcp_stream(origin.host, origin.port)
-            try:
-                probe_when_silent(socket)
-                stream = await self._secured(socket, origin)
-            except BaseException:
-                socket.socket.close()
-                raise
+        try:
+            with limit(timeouts.connect):
+                socket = await trio.open_tcp_stream(origin.host, origin.port)
+                stream = await self._prepared(socket, origin)
+        except FAULTS as fault:
+            raise httpx_error(fault, Phase.CONNECT, request) from fault
         connection = Connection(origin, socket, stream)
         self._open.add(connection)
         return connection
+
+    async def _prepared(
+        self, socket: trio.SocketStream, origin: Origin
+    ) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+        try:
+            probe_when_silent(socket)
+            return await self._secured(socket, origin)
+        except BaseException:
+            socket.socket.close()
+            raise
 
     async def _secured(
         self, socket: trio.SocketStream, origin: Origin
