@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 import trio
 
 from trickle_trio.media.frames import VideoFrame
-from trickle_trio.processor import StreamProcessor
+from trickle_trio.processor import StreamLink, StreamProcessor, as_processor
 from trickle_trio.service import TrickleApp, create_app, serve
 
 PREFIXES = ("/api/stream", "/stream")
@@ -353,6 +353,26 @@ async def test_a_stream_whose_start_the_processor_refuses_was_never_there(servin
         assert "no such style" in error_of(await api.start(), 400)
         assert await api.health() == "IDLE"
         assert (await api.get("/api/streams")).json()["ended"][0]["normal"] is False
+
+
+async def test_a_stream_that_fails_by_our_fault_costs_nobody_else_anything(
+    serving: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Elsewhere:
+        """Another stream, in which the processor is already: the next one breaks on that."""
+
+    processor = StreamProcessor(video_processor=passthrough)
+    handlers, elsewhere = as_processor(processor), cast("StreamLink", Elsewhere())
+    async with serving(processor) as api:
+        await api.when("IDLE")
+        handlers.attach(elsewhere)
+        assert "already runs in a stream" in error_of(await api.start(gateway_request_id="x"), 503)
+        assert await api.health() == "IDLE"
+        ended = (await api.get("/api/streams")).json()["ended"]
+        assert [(each["request_id"], each["normal"]) for each in ended] == [("x", False)]
+        handlers.detach(elsewhere)
+        assert (await api.start()).status_code == 200
+    assert "stream 'x' failed" in caplog.text
 
 
 async def test_a_client_that_goes_while_its_stream_starts_leaves_none(serving: Any) -> None:

@@ -238,8 +238,10 @@ class Streams:
         await self._house_nursery.start(self._house, place, running)
         if running.refusal is not None:
             raise RequestError(str(running.refusal)) from running.refusal
-        if running.phase is Phase.STOPPING or running.ended.is_set():
+        if running.phase is Phase.STOPPING:
             raise UnavailableError("The stream was stopped while it started")
+        if running.phase is Phase.STARTING:
+            raise UnavailableError(f"The stream ended while it started: {running.outcome}")
         return running
 
     def _place_for(self, request: StartRequest) -> Place:
@@ -276,7 +278,7 @@ class Streams:
             running.ended.set()
             self.ended.append(Ended.of(running))
         log.info("stream %r is over: %s", running.request_id, self.ended[-1].reason)
-        started.started()
+        started.release()
 
     def find(self, request_id: str | None = None) -> Running:
         """Return the stream of this id, or without an id the only one. Raises ``NoStreamError``.
@@ -304,16 +306,20 @@ _LOADABLE: Final = (LoadState.NOT_LOADED, LoadState.FAILED)
 
 
 class _Started(trio.TaskStatus[Any]):
-    """Passes the stream's "started" on, once; where it ends before it says so, its end is said instead."""
+    """Passes the stream's "started" on, once: the start waits no longer."""
 
     def __init__(self, running: Running, status: trio.TaskStatus[None]) -> None:
         self._running = running
         self._status = status
 
     def started(self, value: object = None) -> None:
-        """Let the start return."""
+        """The stream runs, unless somebody stops it already."""
         if self._running.phase is Phase.STARTING:
             self._running.phase = Phase.RUNNING
+        self.release()
+
+    def release(self) -> None:
+        """Let the start return, whatever became of it."""
         status, self._status = self._status, trio.TASK_STATUS_IGNORED
         status.started()
 
