@@ -1,0 +1,134 @@
+"""The commands at work, each in a process of its own as users run them."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import av
+import pytest
+from click.testing import CliRunner
+
+from trickle_trio.cli.main import root
+
+TINT = Path(__file__).parents[2] / "examples" / "tint.py"
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts ``trickle ...``; whatever still runs at the end of the test is ended."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> subprocess.Popen[str]:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "trickle_trio.cli", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+def address(process: subprocess.Popen[str]) -> str:
+    """The address at the end of the first line that a server prints."""
+    assert process.stdout is not None
+    return process.stdout.readline().split()[-1]
+
+
+def stop(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    return process.returncode, errors
+
+
+def stream(*arguments: str) -> dict[str, object]:
+    result = CliRunner().invoke(root, ["stream", *arguments])
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.output)
+    assert isinstance(answer, dict)
+    return answer
+
+
+def test_the_demo_shows_frames_and_ends_by_itself(start: Start) -> None:
+    demo = start("demo", "--seconds", "4", "--json", "--port", "0", "--relay-port", "0")
+    output, errors = demo.communicate(timeout=60)
+    assert demo.returncode == 0, errors
+    summary = json.loads(output)
+    assert summary["frames_out"] > 30
+    assert summary["frames_in"] >= summary["frames_out"]
+    assert summary["latency_ms_p50"] <= summary["latency_ms_p99"]
+    assert isinstance(summary["dropped"], int)
+    assert "the dashboard is at http://127.0.0.1:" in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_demo_ends_on_a_signal_without_a_word(start: Start, number: signal.Signals) -> None:
+    demo = start("demo", "--port", "0", "--relay-port", "0")
+    assert address(demo) == "it)"
+    assert stop(demo, number) == (0, "")
+
+
+def test_a_stream_through_four_commands(start: Start, tmp_path: Path) -> None:
+    """Relay, publish, serve, subscribe: what the README tells, and what comes out plays."""
+    relay = start("relay", "--port", "0")
+    base = address(relay)
+    service = start("serve", f"{TINT}:tint", "--port", "0")
+    api = address(service)
+    publisher = start("publish", "testsrc", f"{base}/in", "--segment-seconds", "0.5")
+    output = tmp_path / "out.ts"
+    urls = ["--subscribe-url", f"{base}/in", "--publish-url", f"{base}/out"]
+    started = stream(
+        "start", "--api", api, *urls, "--request-id", "mine", "--param", "max_framerate=30"
+    )
+    assert started["request_id"] == "mine"
+    watched = subprocess.Popen(
+        [sys.executable, "-m", "trickle_trio.cli", "subscribe", f"{base}/out"],
+        stdout=subprocess.PIPE,
+    )
+    with watched:
+        assert watched.stdout is not None
+        data = watched.stdout.read(300_000)
+        watched.terminate()
+        watched.stdout.read()
+    assert watched.returncode == 0
+    output.write_bytes(data)
+    assert stream("status", "--api", api)["client_running"] is True
+    assert stream("stop", "--api", api)["status"] == "success"
+    for process in (publisher, service, relay):
+        assert stop(process, signal.SIGINT)[0] == 0
+    with av.open(io.BytesIO(data), format="mpegts") as container:
+        times = [frame.pts for frame in container.decode(video=0)]
+    assert len(times) > 10
+    assert times == sorted(set(times))
+
+
+def test_an_unknown_channel_is_said(start: Start) -> None:
+    relay = start("relay", "--port", "0")
+    result = CliRunner().invoke(root, ["subscribe", f"{address(relay)}/nothing"])
+    assert result.exit_code == 1
+    assert "there is no such channel" in result.output
+
+
+def test_what_the_service_refuses_is_said(start: Start) -> None:
+    api = address(start("serve", f"{TINT}:tint", "--port", "0"))
+    for arguments, says in (
+        (["stop"], "No active stream"),
+        (["params", "--param", "a=1"], "No active stream"),
+        (["start", "--subscribe-url", "ftp://x"], "subscribe_url"),
+        (["start", "--param", "width=12"], "height"),
+    ):
+        result = CliRunner().invoke(root, ["stream", *arguments, "--api", api])
+        assert result.exit_code == 1
+        assert says in result.output

@@ -1,0 +1,152 @@
+"""What the command line says to bad input: one clear line, and the right exit code."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from trickle_trio.cli.main import COMMANDS, root
+from trickle_trio.cli.targets import load_target
+
+CHANNEL = "http://127.0.0.1:1/a"
+
+
+def trickle(*arguments: str) -> Result:
+    return CliRunner().invoke(root, arguments)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help(command: str) -> None:
+    result = trickle(command, "--help")
+    assert result.exit_code == 0
+    assert f"Usage: root {command}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nothing"], "No such command"),
+        (["subscribe", "hello"], "'hello' is no channel address"),
+        (["publish", "testsrc", "http://"], "'http://' is no channel address"),
+        (["subscribe", CHANNEL, "--from", "later"], "neither live, next nor a sequence number"),
+        (["subscribe", CHANNEL, "--from", "-3"], "neither live, next nor a sequence number"),
+        (["serve", "app.py"], "path/app.py:name is expected"),
+        (["serve", ":name"], "path/app.py:name is expected"),
+        (["serve", "no_file.py:name"], "no_file.py: no such file"),
+        (["serve", "no.module:name"], "there is no module 'no.module'"),
+        (["serve", "math:nothing"], "math has no 'nothing'"),
+        (["serve", "math:pi"], "got 3.14"),
+        (["relay", "--port", "70000"], "70000 is not in the range"),
+        (["relay", "--window", "0"], "0 is not in the range"),
+        (["stream", "start", "--param", "x"], "key=value is expected"),
+        (["stream", "status", "--api", "here"], "here"),
+        (["demo", "--seconds", "0"], "0.0 is not in the range"),
+    ],
+)
+def test_bad_usage_is_said_and_is_code_2(arguments: list[str], says: str) -> None:
+    result = trickle(*arguments)
+    assert result.exit_code == 2
+    assert says in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.fixture
+def busy_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+def test_a_port_in_use(busy_port: int) -> None:
+    target = f"{__file__}:passthrough"
+    for arguments in (
+        ["relay", "--port", str(busy_port)],
+        ["serve", target, "--port", str(busy_port)],
+        ["demo", "--relay-port", str(busy_port), "--port", "0"],
+        ["demo", "--relay-port", "0", "--port", str(busy_port)],
+    ):
+        result = trickle(*arguments)
+        assert result.exit_code == 1
+        assert f"cannot listen on 127.0.0.1:{busy_port}" in result.output
+        assert "Traceback" not in result.output
+
+
+def passthrough(frame: object) -> object:
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [("nothing.mp4", "no such file"), ("text.txt", "no video or sound"), (".", "is a directory")],
+)
+def test_a_source_that_is_none(
+    source: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text("hello")
+    for arguments in (
+        ["publish", source, CHANNEL],
+        ["demo", "--input", source, "--port", "0", "--relay-port", "0"],
+    ):
+        result = trickle(*arguments)
+        assert result.exit_code == 1
+        assert f"{source}: " in result.output
+        assert says in result.output
+
+
+def test_nobody_listens(unused_port: int) -> None:
+    result = trickle("stream", "list", "--api", f"http://127.0.0.1:{unused_port}")
+    assert result.exit_code == 1
+    assert "refused" in result.output
+
+
+class TestTargets:
+    """Finding the user's code."""
+
+    def test_by_file_and_by_module(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "found_app.py").write_text("import found_neighbour\nname = 'it'\n")
+        (tmp_path / "found_neighbour.py").write_text("class Box:\n    inner = 'inside'\n")
+        monkeypatch.setattr(sys, "path", sys.path.copy())
+        assert load_target(f"{tmp_path}/found_app.py:name") == "it"
+        assert load_target("found_neighbour:Box.inner") == "inside"
+
+    def test_the_users_own_traceback_is_shown_and_ours_is_not(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "path", sys.path.copy())
+        broken = tmp_path / "broken_app.py"
+        broken.write_text("def f():\n    return 1 / 0\nf()\n")
+        with pytest.raises(click.ClickException, match="cannot be imported"):
+            load_target(f"{broken}:f")
+        shown = capsys.readouterr().err
+        assert "ZeroDivisionError" in shown
+        assert f'File "{broken}", line 2' in shown
+        assert "targets.py" not in shown
+        assert "importlib" not in shown
+
+    def test_a_module_that_the_user_lacks_is_the_users_fault_and_named(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "path", sys.path.copy())
+        (tmp_path / "lacking_app.py").write_text("import not_there_at_all\n")
+        with pytest.raises(click.ClickException):
+            load_target(f"{tmp_path}/lacking_app.py:f")
+        assert "No module named 'not_there_at_all'" in capsys.readouterr().err
+
+
+def test_the_command_can_be_run_as_a_module() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "trickle_trio.cli", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.startswith("trickle, version ")
