@@ -26,7 +26,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from fractions import Fraction
 from itertools import takewhile
-from typing import Final, cast
+from typing import cast
 
 import av
 from attrs import define, evolve, frozen
@@ -35,11 +35,10 @@ from av.codec.context import CodecContext, Flags, ThreadType
 from av.video.codeccontext import VideoCodecContext
 
 from trickle_core.mpegts.audio import opus_head
-from trickle_core.mpegts.units import CLOCK_RATE, AccessUnit, Codec, ElementaryStream
+from trickle_core.mpegts.units import AccessUnit, Codec, ElementaryStream
 from trickle_trio.media.audio_frame import AudioFrame
+from trickle_trio.media.contexts import TIME_BASE
 from trickle_trio.media.video_frame import VideoFrame
-
-TIME_BASE: Final = Fraction(1, CLOCK_RATE)
 
 
 class DecoderState(Enum):

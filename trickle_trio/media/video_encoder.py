@@ -8,7 +8,6 @@ delimiter in the stream itself, and key frames when the caller begins a segment,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum, auto
 from fractions import Fraction
 from typing import Final, cast
 
@@ -19,12 +18,19 @@ from av.codec.context import CodecContext
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
-from trickle_core.mpegts.units import CLOCK_RATE, AccessUnit, Codec, ElementaryStream
+from trickle_core.mpegts.units import AccessUnit, ElementaryStream
+from trickle_trio.media.contexts import (
+    TIME_BASE,
+    RefusedOptionError,
+    Rest,
+    clock_time,
+    codec_of,
+    open_encoder,
+)
 from trickle_trio.media.convert import Look
 from trickle_trio.media.pixels import UnreadablePixelsError
 from trickle_trio.media.video_frame import VideoFrame
 
-TIME_BASE: Final = Fraction(1, CLOCK_RATE)
 VIDEO_PID: Final = 0x100
 """Where libavformat and most encoders put the picture; any free PID would do."""
 
@@ -61,18 +67,9 @@ FULL_FORMATS: Final = ("yuvj420p", "yuv420p", "nv12")
 """4:2:0 of 8 bits is what every player plays. ``yuvj420p`` is what libavcodec decodes full range pictures to."""
 
 
-def _checked_codec(name: str) -> Codec:
-    try:
-        return Codec(av.codec.Codec(name, "w").canonical_name)
-    except (
-        ValueError
-    ):  # av.UnknownCodecError is one; so is what Codec says to a codec that we do not carry
-        raise ValueError(f"{name!r} is no encoder of H.264 or H.265 that is here") from None
-
-
 def _check_codec(_: object, __: object, name: str) -> None:
-    if not _checked_codec(name).is_video:
-        raise ValueError(f"{name!r} is no video encoder")
+    if not codec_of(name).is_video:
+        raise ValueError(f"{name!r} is no encoder of pictures")
 
 
 @frozen(kw_only=True)
@@ -111,13 +108,6 @@ class EncoderStatistics:
     last_error: str | None = None
 
 
-class Rest(Enum):
-    """An encoder that has no context of libav's."""
-
-    IDLE = auto()
-    CLOSED = auto()
-
-
 class VideoEncoder:
     """Encodes one track. Opens libav's encoder with the first frame, for that frame's size and colour.
 
@@ -128,7 +118,7 @@ class VideoEncoder:
         self, settings: VideoEncoderSettings | None = None, *, pid: int = VIDEO_PID
     ) -> None:
         self._settings = settings or VideoEncoderSettings()
-        self._stream = ElementaryStream(pid, _checked_codec(self._settings.codec))
+        self._stream = ElementaryStream(pid, codec_of(self._settings.codec))
         self._now: _Opened | Rest = Rest.IDLE
         self._last_pts: int | None = None
         self._key_due = False
@@ -159,7 +149,7 @@ class VideoEncoder:
         """
         if self._now is Rest.CLOSED:
             raise RuntimeError("the encoder is closed")
-        pts = clock_time(frame)
+        pts = clock_time(frame.timestamp, frame.time_base)
         self._key_due = self._key_due or key
         if self._last_pts is not None and pts <= self._last_pts:
             self._counts = evolve(self._counts, misordered=self._counts.misordered + 1)
@@ -169,7 +159,7 @@ class VideoEncoder:
         except UnreadablePixelsError as error:
             self._fail(str(error))
             return []
-        except (av.FFmpegError, _RefusedError) as error:
+        except (av.FFmpegError, RefusedOptionError) as error:
             self._now = Rest.IDLE
             self._fail(str(error))
             return []
@@ -209,10 +199,6 @@ class VideoEncoder:
         )
 
 
-class _RefusedError(Exception):
-    """libav opened the encoder, but not as it was told to."""
-
-
 @define
 class _Opened:
     """libav's encoder at work, and what it was opened for."""
@@ -232,10 +218,7 @@ class _Opened:
             frame.colour,
         )
         context = _context(settings, look, frame.pixel_aspect)
-        context.open()
-        ignored = settings.options.keys() & context.options.keys()
-        if ignored:
-            raise _RefusedError(f"{settings.codec} has no option {', '.join(sorted(ignored))}")
+        open_encoder(context, _options(settings, look), settings.options)
         return cls(context, look, frame.pixel_aspect, stream)
 
     def suits(self, frame: VideoFrame) -> bool:
@@ -266,13 +249,6 @@ class _Opened:
         return units
 
 
-def clock_time(frame: VideoFrame) -> int:
-    """Give the frame's time in 1/90000 s."""
-    if frame.time_base == TIME_BASE:
-        return frame.timestamp
-    return round(frame.timestamp * frame.time_base * CLOCK_RATE)
-
-
 def even_size(frame: VideoFrame) -> tuple[int, int]:
     """Give the size at which a frame is encoded: 4:2:0 has no odd ones, so the last row or column goes."""
     return frame.width & ~1, frame.height & ~1
@@ -296,7 +272,6 @@ def _context(
     context.colorspace, context.color_range = look.colour.matrix, look.colour.range
     context.color_primaries, context.color_trc = look.colour.primaries, look.colour.transfer
     context.thread_count = settings.threads
-    context.options = _options(settings, look)
     return context
 
 
@@ -312,7 +287,7 @@ def _options(settings: VideoEncoderSettings, look: Look) -> dict[str, str]:
         options["crf"] = str(settings.crf)
     else:
         options["b"] = str(settings.bit_rate or cap)
-    return {**options, "maxrate": str(cap), "bufsize": str(cap), **settings.options}
+    return {**options, "maxrate": str(cap), "bufsize": str(cap)}
 
 
 def trial(settings: VideoEncoderSettings) -> str | None:

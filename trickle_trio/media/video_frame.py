@@ -8,24 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import av
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from trickle_core.mpegts.units import CLOCK_RATE
 from trickle_trio.media.colour import Colour
+from trickle_trio.media.contexts import TIME_BASE
 from trickle_trio.media.convert import PLANAR_RGB, RGB, RGB_FORMATS, Look, benches, draw
 from trickle_trio.media.fit import Fit, Placement, place
 from trickle_trio.media.pixels import SMALLEST, Layout, Pixels, packed_view, planar_views
 
 if TYPE_CHECKING:
     import torch
-
-TIME_BASE: Final = Fraction(1, CLOCK_RATE)
-"""What decoded frames count time in."""
 
 Source: TypeAlias = av.VideoFrame | Pixels
 
