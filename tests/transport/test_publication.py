@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 import trio
@@ -71,8 +73,10 @@ async def test_the_channel_is_deleted_on_leaving_where_that_is_wanted(relay: str
 
 
 @pytest.mark.parametrize(("reply", "ending"), [(GONE, Ending.GONE), (CLOSED, Ending.CLOSED)])
-async def test_an_early_end_is_known_before_a_byte_is_written(serve, reply, ending) -> None:  # type: ignore[no-untyped-def]
-    async def script(peer) -> None:  # type: ignore[no-untyped-def]
+async def test_an_early_end_is_known_before_a_byte_is_written(
+    serve: Any, reply: bytes, ending: Ending
+) -> None:
+    async def script(peer: Any) -> None:
         await peer.head()
         await peer.send(reply)
 
@@ -85,10 +89,10 @@ async def test_an_early_end_is_known_before_a_byte_is_written(serve, reply, endi
         assert caught.value.ending is ending
 
 
-async def test_a_preconnect_that_is_refused_is_opened_again_and_nothing_is_lost(serve) -> None:  # type: ignore[no-untyped-def]
+async def test_a_preconnect_that_is_refused_is_opened_again_and_nothing_is_lost(serve: Any) -> None:
     bodies: dict[bytes, bytes] = {}
 
-    async def script(peer) -> None:  # type: ignore[no-untyped-def]
+    async def script(peer: Any) -> None:
         head = await peer.head()
         if peer.number < 2:
             await peer.send(BUSY)
@@ -98,7 +102,9 @@ async def test_a_preconnect_that_is_refused_is_opened_again_and_nothing_is_lost(
         await peer.gone()
 
     async with serve(script) as server, open_publication(f"{server.url}/a", settings=FIRST) as p:
-        while server.connections < 3:  # what is sent before a refusal is known has left, and is lost
+        while (
+            server.connections < 3
+        ):  # what is sent before a refusal is known has left, and is lost
             await trio.testing.wait_all_tasks_blocked()
         async with p.segment() as segment:
             await segment.send(b"hello")
@@ -106,10 +112,12 @@ async def test_a_preconnect_that_is_refused_is_opened_again_and_nothing_is_lost(
     assert p.statistics() == PublicationStatistics(segments=1, lost=0, bytes_sent=5)
 
 
-async def test_a_segment_that_breaks_is_closed_on_the_server_and_the_next_goes_on(serve) -> None:  # type: ignore[no-untyped-def]
+async def test_a_segment_that_breaks_is_closed_on_the_server_and_the_next_goes_on(
+    serve: Any,
+) -> None:
     seen: list[bytes] = []
 
-    async def script(peer) -> None:  # type: ignore[no-untyped-def]
+    async def script(peer: Any) -> None:
         while True:
             head = await peer.head()
             seen.append(head.split(b" HTTP")[0])
@@ -136,8 +144,8 @@ async def test_a_segment_that_breaks_is_closed_on_the_server_and_the_next_goes_o
     assert b"POST /a/1" in seen
 
 
-async def test_a_loss_known_by_the_end_of_the_segment_is_told_there(serve) -> None:  # type: ignore[no-untyped-def]
-    async def script(peer) -> None:  # type: ignore[no-untyped-def]
+async def test_a_loss_known_by_the_end_of_the_segment_is_told_there(serve: Any) -> None:
+    async def script(peer: Any) -> None:
         if b"/0 " not in await peer.head():
             await trio.sleep_forever()
         await peer.until(b"begun\r\n")
@@ -191,10 +199,10 @@ async def test_a_cancelled_segment_is_given_up_and_the_farewell_still_works(rela
 
 
 async def test_leaving_is_bounded_when_the_server_hangs(
-    serve,  # type: ignore[no-untyped-def]
+    serve: Any,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def script(peer) -> None:  # type: ignore[no-untyped-def]
+    async def script(peer: Any) -> None:
         await peer.head()
         await trio.sleep_forever()
 
@@ -207,10 +215,10 @@ async def test_leaving_is_bounded_when_the_server_hangs(
         assert trio.current_time() - began <= 2.5
 
 
-async def test_a_server_that_does_not_read_holds_the_writer_back(serve) -> None:  # type: ignore[no-untyped-def]
+async def test_a_server_that_does_not_read_holds_the_writer_back(serve: Any) -> None:
     """Saturation: what the server does not take is not taken from the writer."""
 
-    async def script(peer) -> None:  # type: ignore[no-untyped-def]
+    async def script(peer: Any) -> None:
         await peer.head()
         await trio.sleep_forever()
 

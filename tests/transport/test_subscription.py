@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -29,16 +30,16 @@ def answer(seq: int, body: bytes, *extra: str) -> bytes:
 CLOSED = b"HTTP/1.1 200 OK\r\nLp-Trickle-Closed: terminated\r\nContent-Length: 0\r\n\r\n"
 
 
-def script_of(answers: dict[str, list[bytes]]) -> Callable[[object], Awaitable[None]]:
+def script_of(answers: dict[str, list[bytes]]) -> Callable[[Any], Awaitable[None]]:
     """Answers each path with what is left for it, in turn; what is not in the list waits for ever."""
 
-    async def script(peer: object) -> None:
+    async def script(peer: Any) -> None:
         while True:
-            head = await peer.head()  # type: ignore[attr-defined]
+            head = await peer.head()
             name = head.split(b" ")[1].decode().rpartition("/")[2]
             if not answers.get(name):
                 await trio.sleep_forever()
-            await peer.send(answers[name].pop(0))  # type: ignore[attr-defined]
+            await peer.send(answers[name].pop(0))
 
     return script
 
@@ -56,7 +57,10 @@ async def test_segments_come_whole_in_order_and_then_the_end(relay: str) -> None
                 read.append((incoming.seq, await incoming.read()))
         assert [segment async for segment in subscription] == []
     assert read == [(0, b"one"), (1, b""), (2, b"three")]
-    assert subscription.ending in (Ending.CLOSED, Ending.GONE)  # by whether the GET was there already
+    assert subscription.ending in (
+        Ending.CLOSED,
+        Ending.GONE,
+    )  # by whether the GET was there already
     assert subscription.statistics() == SubscriptionStatistics(segments=3, bytes_received=8)
 
 
@@ -84,8 +88,10 @@ async def test_a_channel_that_is_not_there_ends_the_subscription(relay: str) -> 
 @pytest.mark.parametrize(
     ("status", "ending"), [(403, Ending.REFUSED), (500, Ending.GAVE_UP), (301, Ending.GAVE_UP)]
 )
-async def test_a_server_that_refuses_or_fails_raises(serve, status, ending) -> None:  # type: ignore[no-untyped-def]
-    async def script(peer) -> None:  # type: ignore[no-untyped-def]
+async def test_a_server_that_refuses_or_fails_raises(
+    serve: Any, status: int, ending: Ending
+) -> None:
+    async def script(peer: Any) -> None:
         while True:
             await peer.head()
             await peer.send(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
@@ -109,8 +115,8 @@ async def test_nobody_listens(unused_port: int) -> None:
             await anext(subscription)
 
 
-async def test_a_broken_segment_is_marked_and_the_next_one_comes(serve) -> None:  # type: ignore[no-untyped-def]
-    async def script(peer) -> None:  # type: ignore[no-untyped-def]
+async def test_a_broken_segment_is_marked_and_the_next_one_comes(serve: Any) -> None:
+    async def script(peer: Any) -> None:
         head = await peer.head()
         if b"/0 " in head:
             await peer.send(
@@ -133,7 +139,7 @@ async def test_a_broken_segment_is_marked_and_the_next_one_comes(serve) -> None:
     assert subscription.statistics().truncated == 1
 
 
-async def test_skipped_segments_are_told(serve) -> None:  # type: ignore[no-untyped-def]
+async def test_skipped_segments_are_told(serve: Any) -> None:
     behind = (
         b"HTTP/1.1 470 \r\nLp-Trickle-Latest: 8\r\nLp-Trickle-Seq: 1\r\nContent-Length: 0\r\n\r\n"
     )
@@ -218,11 +224,11 @@ async def test_leaving_the_block_ends_an_iteration_elsewhere(relay: str) -> None
     assert subscription.ending is Ending.LEFT
 
 
-async def test_a_slow_reader_holds_the_server_back(serve) -> None:  # type: ignore[no-untyped-def]
+async def test_a_slow_reader_holds_the_server_back(serve: Any) -> None:
     """Saturation: what is not read is not fetched, beyond what the sockets' own buffers hold."""
     sent = 0
 
-    async def script(peer) -> None:  # type: ignore[no-untyped-def]
+    async def script(peer: Any) -> None:
         nonlocal sent
         if b"/0 " not in await peer.head():
             await trio.sleep_forever()
@@ -294,10 +300,10 @@ async def test_what_is_no_channel_address_is_said_at_once(url: str) -> None:
             raise AssertionError("it must not open")
 
 
-async def test_the_position_goes_before_the_settings(serve) -> None:  # type: ignore[no-untyped-def]
+async def test_the_position_goes_before_the_settings(serve: Any) -> None:
     asked = []
 
-    async def script(peer) -> None:  # type: ignore[no-untyped-def]
+    async def script(peer: Any) -> None:
         asked.append((await peer.head()).split(b" ")[1])
         await peer.send(CLOSED)
 

@@ -86,8 +86,8 @@ class _Demo:
                 httpx.AsyncClient(base_url=service.url, timeout=30) as client,
                 trio.open_nursery() as feeding,
             ):
-                feeding.start_soon(self._feed, source, publication)
                 await self._start(client, came_in, f"{relay.url}/{REQUEST}-out")
+                feeding.start_soon(self._feed, source, publication)
                 click.echo(f"the dashboard is at {service.url}/ (Ctrl-C ends it)", err=self.as_json)
                 await self._watch(client)
                 feeding.cancel_scope.cancel()
