@@ -34,7 +34,10 @@ def test_dir_names_what_was_not_imported_yet() -> None:
         ("from trickle_trio import serve_relay", HEAVY),
         ("import trickle_trio.cli.main", HEAVY | {"trio", "httpx"}),
         ("from trickle_trio import VideoFrame, StreamProcessor, serve", {"torch"}),
-        ("import trickle_core.subscriber, trickle_core.publisher, trickle_core.relay", HEAVY | {"trio", "httpx"}),
+        (
+            "import trickle_core.subscriber, trickle_core.publisher, trickle_core.relay",
+            HEAVY | {"trio", "httpx"},
+        ),
     ],
 )
 def test_what_is_not_needed_is_not_imported(program: str, absent: set[str]) -> None:
