@@ -206,6 +206,17 @@ def test_frames_of_another_kind_are_brought_to_the_encoders(footage: Footage) ->
     assert (statistics.silence, statistics.restarts, statistics.failures) == (0, 0, 0)
 
 
+def test_an_encoder_that_takes_anothers_place_does_not_repeat_its_time(footage: Footage) -> None:
+    frames = portions(footage.tone(20 * 1024))
+    first = AudioEncoder()
+    units = encoded(first, frames[:10])
+    assert first.last_pts == units[-1].pts
+    second = AudioEncoder.like(frames[10], after=first.last_pts)
+    units += encoded(second, frames[10:])
+    assert rising(units)
+    assert len(units) == 21
+
+
 def test_numbers_that_are_none_are_silence(footage: Footage) -> None:
     tone = footage.tone(9600)
     tone[:, 3000:4000] = np.nan

@@ -103,6 +103,7 @@ class AudioEncoder:
         pid: int = AUDIO_PID,
         rate: int = 48_000,
         layout: str = "stereo",
+        after: int | None = None,
     ) -> None:
         self._settings = settings or AudioEncoderSettings()
         self._codec = codec_of(self._settings.codec)
@@ -112,7 +113,7 @@ class AudioEncoder:
         channels = channels_of(self.layout) if self._codec is Codec.OPUS else None
         self._stream = ElementaryStream(pid, self._codec, channels)
         self._now: _Opened | Rest = Rest.IDLE
-        self._last_pts: int | None = None
+        self._last_pts = after
         self._counts = AudioEncoderStatistics()
 
     @classmethod
@@ -122,9 +123,18 @@ class AudioEncoder:
         settings: AudioEncoderSettings | None = None,
         *,
         pid: int = AUDIO_PID,
+        after: int | None = None,
     ) -> AudioEncoder:
-        """Make an encoder of a frame's rate and layout, or the nearest ones that the codec has."""
-        return cls(settings, pid=pid, rate=frame.rate, layout=frame.layout)
+        """Make an encoder of a frame's rate and layout, or the nearest ones that the codec has.
+
+        ``after``: the ``last_pts`` of the encoder whose place this one takes on the same track, so that time rises.
+        """
+        return cls(settings, pid=pid, rate=frame.rate, layout=frame.layout, after=after)
+
+    @property
+    def last_pts(self) -> int | None:
+        """The time of the last unit given out."""
+        return self._last_pts
 
     @property
     def stream(self) -> ElementaryStream:

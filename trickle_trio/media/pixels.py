@@ -135,12 +135,9 @@ def _fetched(hwc: torch.Tensor) -> Array:
 
     try:
         return quantised(hwc).cpu().numpy()
-    except (
-        RuntimeError
-    ) as error:  # what CUDA has to say about kernels started long before, and about its memory
-        raise UnreadablePixelsError(
-            f"{hwc.device} did not give the picture back: {error}"
-        ) from error
+    except RuntimeError as error:
+        # CUDA speaks up here, about kernels started long before, and about its memory.
+        raise UnreadablePixelsError(f"{hwc.device} gave no picture back: {error}") from error
 
 
 def _check(data: Array | torch.Tensor, *, is_fit: bool) -> None:

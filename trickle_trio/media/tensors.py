@@ -57,8 +57,8 @@ class Wanted:
         return chw.unsqueeze(0) if self.is_batch else chw
 
     def from_pixels(self, pixels: Pixels) -> torch.Tensor:
-        """Make the tensor of what a user gave, by way of the device it is on."""
-        hwc = floats_of(pixels).to(self.device)
+        """Make the tensor of what a user gave."""
+        hwc = floats_of(tensor_of(pixels).to(self.device))
         return self._lay_out(quantised(hwc) if self.dtype == torch.uint8 else hwc.to(self.dtype))
 
     @property
@@ -86,10 +86,15 @@ class Wanted:
         return laid_out.unsqueeze(0) if self.is_batch else laid_out
 
 
-def floats_of(pixels: Pixels) -> torch.Tensor:
-    """Make [H,W,3] float32 of 0..1 of what a user gave, in memory of its own, on the device it is on."""
+def tensor_of(pixels: Pixels) -> torch.Tensor:
+    """Give what a user gave as a tensor; a tensor is given as it is."""
     hwc = pixels.hwc
-    given = _colours(torch.from_numpy(_plain(hwc)) if isinstance(hwc, np.ndarray) else hwc)
+    return torch.from_numpy(_plain(hwc)) if isinstance(hwc, np.ndarray) else hwc
+
+
+def floats_of(hwc: torch.Tensor) -> torch.Tensor:
+    """Make [H,W,3] float32 of 0..1 of [H,W,C] in any dtype, in memory of its own, on the same device."""
+    given = _colours(hwc)
     floats = given.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     if given.dtype == torch.uint8:
         return floats.mul_(float(TO_UNIT))
@@ -100,7 +105,7 @@ def own_floats(source: Pixels | NDArray[np.uint8]) -> torch.Tensor:
     """Make a frame's own tensor: [H,W,3] float32 of 0..1 on the CPU, one that counts its changes in any mode."""
     with torch.inference_mode(mode=False):
         if isinstance(source, Pixels):
-            return floats_of(source).cpu()
+            return floats_of(tensor_of(source).cpu())
         return torch.from_numpy(unit_floats(source))
 
 
