@@ -54,6 +54,8 @@ class Cutter:
         report: Callable[[FeedProgress], None] | None = None,
     ) -> None:
         self.progress = FeedProgress()
+        self.farewell = trio.CancelScope()
+        """What ``run`` runs in. It is a shield while a segment is open, and has no deadline but the caller's."""
         self._publication = publication
         self._muxer = Muxer(streams)
         self._has_picture = any(stream.codec.is_video for stream in streams)
@@ -64,17 +66,28 @@ class Cutter:
         """The dts of the last picture, or of the unit that began the segment."""
 
     async def run(self, units: trio.MemoryReceiveChannel[Due]) -> None:
-        """Write until the units end. ``ChannelEnded``: the channel did first."""
-        with units:
+        """Write until the units end. ``ChannelEnded``: the channel did first.
+
+        A cancellation takes effect between segments: it must end the units too, and so the open segment.
+        """
+        with units, self.farewell:
             start = await self._next_start(units)
             while start is not None:
                 try:
-                    async with self._publication.segment() as segment:
-                        start = await self._fill(segment, start, units)
+                    start = await self._write_segment(start, units)
                     self._count(segments=1)
                 except SegmentLost:
                     self._count(lost=1)
                     start = await self._next_start(units)
+
+    async def _write_segment(self, start: Due, units: trio.MemoryReceiveChannel[Due]) -> Due | None:
+        """Write one segment, to its end also when cancelled; gives the unit that begins the next one."""
+        async with self._publication.segment() as segment:
+            self.farewell.shield = True
+            try:
+                return await self._fill(segment, start, units)
+            finally:
+                self.farewell.shield = False
 
     async def _next_start(self, units: trio.MemoryReceiveChannel[Due]) -> Due | None:
         """The next unit that a segment can begin with; None: there is none."""
@@ -98,13 +111,14 @@ class Cutter:
     async def _fill(
         self, segment: OutgoingSegment, start: Due, units: trio.MemoryReceiveChannel[Due]
     ) -> Due | None:
-        """Write one segment; gives the unit that begins the next one."""
         self._picture = start.unit.dts
         await self._write(segment, start, self._muxer.tables())
         async for due in units:
             if self._ends(due.unit, start.unit):
                 return due
-            if due.unit.stream.codec.is_video > start.unit.stream.codec.is_video:
+            if due.unit.stream.codec.is_video:
+                self._picture = due.unit.dts
+            if due.unit.stream.codec.is_video and not start.unit.stream.codec.is_video:
                 self._count(dropped=1)  # the picture is back, but nobody can decode it yet
             else:
                 await self._write(segment, due)
@@ -114,7 +128,6 @@ class Cutter:
         """Whether the segment that began with ``start`` ends before this unit."""
         is_long = unit.dts - start.dts >= self._length - TOLERANCE
         if unit.stream.codec.is_video:
-            self._picture = unit.dts
             return unit.key and (is_long or not start.stream.codec.is_video)
         return self._is_alone(unit) if self._has_picture else is_long
 

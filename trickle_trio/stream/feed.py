@@ -112,7 +112,6 @@ class _Feed:
     cutter: Cutter
     pacer: Pacer | None
     _reading: trio.CancelScope = field(factory=lambda: trio.CancelScope(shield=True))
-    _writing: trio.CancelScope = field(factory=lambda: trio.CancelScope(shield=True))
     _fault: SourceError | None = None
 
     async def run(self) -> FeedProgress:
@@ -122,21 +121,20 @@ class _Feed:
             nursery.start_soon(self._call_back)
             nursery.start_soon(self._read, batches_in)
             nursery.start_soon(self._pace, batches_out, due_in)
-            with self._writing:
-                await self.cutter.run(due_out)
+            await self.cutter.run(due_out)
             nursery.cancel_scope.cancel()
         if self._fault:
             raise self._fault
         return self.cutter.progress
 
     async def _call_back(self) -> None:
-        """At the end, whatever it is: the reader and the writer are shielded, and get a last moment each."""
+        """At the end, whatever it is: the reader and an open segment are shielded, and get a last moment each."""
         try:
             await trio.sleep_forever()
         finally:
             self.source.close()
             self._reading.deadline = trio.current_time() + CALL_BACK
-            self._writing.deadline = trio.current_time() + FAREWELL
+            self.cutter.farewell.deadline = trio.current_time() + FAREWELL
 
     async def _read(self, out: trio.MemorySendChannel[list[AccessUnit]]) -> None:
         with out, self._reading, suppress(trio.BrokenResourceError):  # nobody takes any more
