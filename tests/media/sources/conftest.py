@@ -53,11 +53,12 @@ class Clips:
         layout: str = "stereo",
         cover: bool = False,
         sound_seconds: float | None = None,
+        x264: str = "",
     ) -> Path:
         """Write a clip; picture and sound are interleaved frame by frame."""
         path = self.folder / name
         with av.open(str(path), "w", format=form) as container:
-            picture = _video(container, video, bframes, gop) if video else None
+            picture = _video(container, video, bframes, gop, x264) if video else None
             sound = _audio(container, audio, rate, layout) if audio else None
             art = _cover(container) if cover else None
             if art:
@@ -86,9 +87,17 @@ def click_track(samples: int, rate: int) -> NDArray[np.float32]:
     return np.asarray(CLICK_LEVEL * lit * np.sin(2 * np.pi * 1000 * time), np.float32)
 
 
-def _video(container: OutputContainer, codec: str, bframes: int, gop: int) -> VideoStream:
+def _video(
+    container: OutputContainer, codec: str, bframes: int, gop: int, x264: str
+) -> VideoStream:
     options: dict[str, dict[str, str]] = {
-        "libx264": {"preset": "ultrafast", "bf": str(bframes), "g": str(gop), "sc_threshold": "0"},
+        "libx264": {
+            "preset": "ultrafast",
+            "bf": str(bframes),
+            "g": str(gop),
+            "sc_threshold": "0",
+            "x264-params": x264 or "aud=0",
+        },
         "libx265": {
             "preset": "ultrafast",
             "x265-params": f"log-level=none:pools=none:keyint={gop}:bframes={bframes}",

@@ -25,6 +25,7 @@ from trickle_core.mpegts import (
 )
 from trickle_trio.media.sources import FileSource
 from trickle_trio.media.sources.aac import AdtsShape, adts_shape
+from trickle_trio.media.sources.copying import described_sets
 from trickle_trio.media.sources.order import DecodingOrder
 from trickle_trio.media.sources.stamps import (
     ORIGIN,
@@ -253,3 +254,40 @@ def test_parameter_sets_are_repeated_where_a_stream_has_them_once(
         kinds = [nal_type(nal[0], Codec.H264) for nal in nal_units(picture.data)]
         assert kinds[0] == 9
         assert kinds.count(9) == 1
+
+
+def test_parameter_sets_of_a_clip_that_begins_without_an_idr_picture(
+    clips: Any, publish: Any, tmp_path: Any
+) -> None:
+    """As it is when a clip of open GOPs is cut without encoding: its keys are recovery points."""
+    whole = clips.make("a.mp4", audio=None, bframes=2, x264="open-gop=1:b-adapt=0")
+    with av.open(str(whole), "r") as old, av.open(str(tmp_path / "b.mp4"), "w") as new:
+        source = old.streams.video[0]
+        copy = new.add_stream_from_template(source)
+        keys = 0
+        for made in old.demux(source):
+            keys += made.is_keyframe
+            if keys > 1 and made.size:
+                made.stream = copy
+                new.mux(made)
+    pictures = publish(FileSource(str(tmp_path / "b.mp4"))).pictures
+    assert pictures[0].key
+    assert not any(nal_type(nal[0], Codec.H264) == 5 for p in pictures for nal in nal_units(p.data))
+    for picture in pictures:
+        assert bool(parameter_sets(picture.data, Codec.H264).sps) is picture.key
+
+
+@given(st.binary(max_size=64))
+def test_any_description_of_a_track_is_read(description: bytes) -> None:
+    sets = described_sets(b"\x01\x64\x00\x1f\xff" + description, Codec.H264)
+    assert all(sets.sps)
+    assert all(sets.pps)
+
+
+def test_the_description_that_mp4_has_of_h264() -> None:
+    record = bytes.fromhex("0164001fffe1 0003 676400 01 0002 68ee".replace(" ", ""))
+    sets = described_sets(record, Codec.H264)
+    assert (sets.sps, sets.pps) == ((b"\x67\x64\x00",), (b"\x68\xee",))
+    with_start_codes = b"\x00\x00\x00\x01\x67\x64\x00\x01\x00\x00\x00\x01\x68\xee"
+    assert described_sets(with_start_codes, Codec.H264).pps == (b"\x68\xee",)
+    assert not described_sets(b"", Codec.H264).sps

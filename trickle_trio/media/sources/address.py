@@ -70,7 +70,7 @@ class Address:
             raise SourceError(f"{self.shown}: is a directory, not a video")
 
     def explain(self, error: Exception, timeout: float) -> str:
-        """Word what libav raised, for the end of a sentence that begins with the address."""
+        """Word what libav raised at opening, for the end of a sentence that begins with the address."""
         match error:
             case av.error.ProtocolNotFoundError():
                 return f"{self.scheme}:// is not supported"
@@ -80,6 +80,15 @@ class Address:
                 return "cannot be reached: the connection was refused"
             case OSError(errno=errno.EIO) if self.scheme != "file":  # what an unknown host is, too
                 return "cannot be reached"
+        return explain(error)
+
+    def explain_end(self, error: Exception, timeout: float) -> str:
+        """Word what libav raised at reading."""
+        match error:
+            case av.error.ExitError() | TimeoutError():
+                return f"nothing came for {timeout:g} s"
+            case OSError() if self.scheme != "file":
+                return "the connection was lost"
         return explain(error)
 
 

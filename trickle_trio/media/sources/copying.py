@@ -41,8 +41,8 @@ class PictureCopy:
         """A pass over the container begins."""
         codec = self.stream.codec
         self._filter = BitStreamFilterContext(_TO_ANNEX_B[codec], source)
-        # From RTSP they come beside the stream and may never come within.
-        found = parameter_sets(source.codec_context.extradata or b"", codec)
+        # They may stand beside the stream alone: in RTSP, and in MP4, where the filter knows only IDR pictures as keys.
+        found = described_sets(source.codec_context.extradata or b"", codec)
         self._sets = found if found.sps else self._sets
 
     def take(self, placed: Placed) -> list[AccessUnit]:
@@ -76,6 +76,29 @@ class PictureCopy:
         codec = self.stream.codec
         front = 1 if nal_type(units[0][0], codec) == _DELIMITERS[codec] else 0
         return _joined(units[:front]) + self._sets.annex_b() + _joined(units[front:])
+
+
+def described_sets(description: bytes, codec: Codec) -> ParameterSets:
+    """The parameter sets in what a container says of a track: with start codes, or as MP4 has them (avcC).
+
+    Source: ISO/IEC 14496-15, 5.3.3.1. H.265's form in MP4 is not read: its filter puts them before every key picture.
+    """
+    if description[:1] != b"\x01" or codec is not Codec.H264:
+        return parameter_sets(description, codec)
+    rest = description[5:]
+    sps, rest = _counted(rest, 0x1F)
+    pps, _ = _counted(rest, 0xFF)
+    return ParameterSets(sps=sps, pps=pps)
+
+
+def _counted(record: bytes, mask: int) -> tuple[tuple[bytes, ...], bytes]:
+    """A count and so many NAL units with their lengths; and what follows."""
+    count, at, units = int.from_bytes(record[:1]) & mask, 1, []
+    for _ in range(count):
+        end = at + 2 + int.from_bytes(record[at : at + 2])
+        units.append(record[at + 2 : end])
+        at = end
+    return tuple(unit for unit in units if unit), record[at:]
 
 
 def _joined(units: list[bytes]) -> bytes:

@@ -70,7 +70,7 @@ class FileSource(BlockingSource):
             partial(address.connect, settings.timeout),
             ReadingSettings(
                 address.shown,
-                partial(address.explain, timeout=settings.timeout),
+                partial(address.explain_end, timeout=settings.timeout),
                 TrackSettings(
                     settings.transcode, settings.copy_h265, settings.gop_seconds, self.keeps_time
                 ),
