@@ -45,6 +45,22 @@ class Silent:
             self.state = "closed"
 
 
+class Watched:
+    """Two pieces with a pause between; knows whether it was closed after it was begun."""
+
+    def __init__(self) -> None:
+        self.state = "new"
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.state = "begun"
+        try:
+            yield b"one"
+            await trio.lowlevel.checkpoint()
+            yield b"two"
+        finally:
+            self.state = "closed"
+
+
 # Faults of the body's iterator.
 
 
@@ -141,6 +157,47 @@ async def test_an_iterator_without_aclose(serve: Any) -> None:
         response = await transport.handle_async_request(request)
         assert await response.aread() == b"ok"
         assert body.closed
+
+
+async def test_a_users_own_wrapper_is_respected(serve: Any) -> None:
+    class Shout(httpx.AsyncByteStream):
+        def __init__(self, stream: Watched) -> None:
+            self._stream = stream
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for piece in self._stream:
+                yield piece.upper()
+
+    async def script(peer: Any) -> None:
+        assert b"ONE\r\n3\r\nTWO" in await peer.request()
+        await peer.send(OK)
+
+    headers = {"Host": "relay", "Transfer-Encoding": "chunked"}
+    async with serve(script) as server, TrickleTransport() as transport:
+        request = httpx.Request("POST", server.url, stream=Shout(Watched()), headers=headers)
+        response = await transport.handle_async_request(request)
+        assert await response.aread() == b"ok"
+
+
+async def test_a_generator_is_not_sent_twice_and_an_iterable_is(serve: Any) -> None:
+    async def once() -> AsyncIterator[bytes]:
+        yield b"once"
+
+    async def script(peer: Any) -> None:
+        assert b"chunked" in await peer.request()
+        await peer.send(
+            b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"
+        )
+        assert b"3\r\none\r\n3\r\ntwo" in await peer.request()
+        await peer.send(OK)
+
+    async with (
+        serve(script) as server,
+        httpx.AsyncClient(transport=TrickleTransport(), follow_redirects=True) as client,
+    ):
+        assert (await client.post(server.url, content=Watched())).text == "ok"
+        with pytest.raises(httpx.StreamConsumed):
+            await client.post(server.url, content=once())
 
 
 # Closing.
@@ -353,6 +410,34 @@ async def test_leaving_wakes_whoever_still_waits(serve: Any, answered: bool) -> 
         assert transport.statistics().open_connections == 0
 
 
+@pytest.mark.parametrize("content", [None, "body"])
+async def test_leaving_while_it_connects(serve: Any, content: str | None) -> None:
+    connecting, go_on = trio.Event(), trio.Event()
+
+    class Resolver(trio.abc.HostnameResolver):
+        async def getaddrinfo(self, *_: Any, **__: Any) -> Any:
+            connecting.set()
+            await go_on.wait()
+            return [(2, 1, 6, "", ("127.0.0.1", httpx.URL(server.url).port))]
+
+        async def getnameinfo(self, *_: Any) -> Any:
+            raise NotImplementedError
+
+    async def wait(transport: TrickleTransport) -> None:
+        body = Watched() if content else None
+        request = httpx.Request("POST", "http://relay.example/", content=body)
+        with pytest.raises(RuntimeError, match="async with"):
+            await transport.handle_async_request(request)
+
+    trio.socket.set_custom_hostname_resolver(Resolver())
+    async with serve(silence) as server, trio.open_nursery() as nursery:
+        async with TrickleTransport() as transport:
+            nursery.start_soon(wait, transport)
+            await connecting.wait()
+        go_on.set()
+    assert transport.statistics().open_connections == 0
+
+
 async def test_what_has_come_can_be_read_after_leaving(serve: Any) -> None:
     async def script(peer: Any) -> None:
         await peer.head()
@@ -386,22 +471,6 @@ async def test_a_body_whose_nursery_is_cancelled_tells_the_reader(serve: Any) ->
 
 
 # Cancelling at every point.
-
-
-class Watched:
-    """Two pieces with a pause between; knows whether it was closed after it was begun."""
-
-    def __init__(self) -> None:
-        self.state = "new"
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        self.state = "begun"
-        try:
-            yield b"one"
-            await trio.lowlevel.checkpoint()
-            yield b"two"
-        finally:
-            self.state = "closed"
 
 
 async def exchange(transport: TrickleTransport, url: str, body: Watched) -> None:

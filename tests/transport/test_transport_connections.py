@@ -65,7 +65,7 @@ async def test_concurrent_requests_get_their_own_connections(serve: Any) -> None
             for _ in range(8):
                 nursery.start_soon(get, transport, server.url)
         assert server.connections == 8
-        assert transport.statistics().open_connections == 3, "the idle list is small"
+        assert transport.statistics().open_connections == 3, "the idle list is short"
         assert transport.statistics().idle_connections == 3
 
 
@@ -96,12 +96,17 @@ async def test_each_origin_has_its_own_connections(serve: Any) -> None:
     async with (
         serve(answer_all) as one,
         serve(answer_all) as other,
-        TrickleTransport(idle_limit=1) as transport,
+        serve(answer_all) as third,
+        TrickleTransport(idle_limit=2) as transport,
     ):
         for _ in range(3):
             await get(transport, one.url)
             await get(transport, other.url)
         assert (one.connections, other.connections) == (1, 1)
+        await get(transport, third.url)
+        assert transport.statistics().open_connections == 2, "the oldest gave way"
+        await get(transport, one.url)
+        assert one.connections == 2
 
 
 async def test_an_idle_connection_grows_old(serve: Any, patient_clock: Any) -> None:
@@ -224,6 +229,32 @@ async def test_what_may_have_been_seen_is_not_sent_again(
             await transport.handle_async_request(request)
         assert server.connections == 1
         assert transport.statistics().open_connections == 0
+
+
+async def test_what_cannot_have_been_acted_upon_is_sent_again(serve: Any) -> None:
+    """The server dies on the head of a POST whose body was held back."""
+
+    async def once() -> AsyncIterator[bytes]:
+        yield b"once"
+
+    async def script(peer: Any) -> None:
+        if peer.number == 0:
+            await peer.head()
+            await peer.send(OK)
+            await peer.head()
+            return
+        await peer.head()
+        await peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert b"once" in await peer.until(b"0\r\n\r\n")
+        await peer.send(OK)
+
+    async with serve(script) as server, TrickleTransport() as transport:
+        await get(transport, server.url)
+        request = httpx.Request(
+            "POST", server.url, content=once(), headers={"Expect": "100-continue"}
+        )
+        response = await transport.handle_async_request(request)
+        assert (response.status_code, server.connections) == (200, 2)
 
 
 async def test_a_used_connection_that_began_to_answer_is_not_replaced(serve: Any) -> None:

@@ -17,7 +17,7 @@ What ends what, in one place:
   promised) closes the connection, which wakes the reader, and the reader raises it. Nothing escapes from the nursery.
 
 Closing is always synchronous: the socket is closed, without a TLS ``close_notify``, as HTTP clients do; HTTP's own
-framing tells whether a message was whole. So nothing needs to be shielded from cancellation.
+framing tells whether a message was whole. So closing needs no shield from cancellation, and ends writes that have one.
 
 There is no proxy support, no HTTP/2, and no limit on connections: each request that finds no idle connection opens
 one. A transport belongs to one subscription or publication; a pool shared by many costs more than it saves.

@@ -48,7 +48,7 @@ class Timeouts:
     @classmethod
     def of(cls, request: httpx.Request) -> Timeouts:
         """No extension, no limits."""
-        given = request.extensions.get("timeout", {})
+        given = request.extensions.get("timeout") or {}
         connect, write, read = (given.get(name) for name in ("connect", "write", "read"))
         return cls(
             math.inf if connect is None else connect,

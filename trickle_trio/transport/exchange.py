@@ -40,6 +40,9 @@ REFUSAL: Final = 300
 
 SWITCHING_PROTOCOLS: Final = 101
 
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""Methods that may be sent again when nobody knows whether the server saw them (RFC 9110, section 9.2.2)."""
+
 NO_ANSWER: Final = "the server closed the connection before it answered"
 
 
@@ -128,6 +131,14 @@ class Exchange(httpx.AsyncByteStream):
             extensions={"http_version": b"HTTP/" + head.http_version, "reason_phrase": head.reason},
         )
 
+    def may_be_sent_again(self) -> bool:
+        """Whether the server did not begin to answer, the body was not begun, and sending it twice does no harm.
+
+        A request that never left whole cannot have been acted upon.
+        """
+        left_whole = self.connection.http.our_state in (h11.DONE, h11.MUST_CLOSE)
+        return self.stage is Stage.STALE and (self.request.method in IDEMPOTENT or not left_whole)
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
@@ -169,8 +180,9 @@ class Exchange(httpx.AsyncByteStream):
             return
         await self._write(head)
         if self._fault is None:
-            self._upload = Upload()
-            nursery.start_soon(self._send_body, self._upload)
+            upload = Upload()
+            nursery.start_soon(self._send_body, upload)
+            self._upload = upload
 
     def _framed_whole(self, body: bytes) -> bytes:
         if body:
@@ -378,11 +390,16 @@ def unwrapped(stream: object) -> tuple[AsyncIterable[bytes], object]:
     early; Trio rightly complains of that. A user's generator can still be closed behind the wrapper, and the wrapper is
     needed: it refuses a second use. The iterator of any other object could not be reached, so the wrapper is left out.
     """
-    given = getattr(stream, "_stream", None)
+    given = getattr(stream, "_stream", None) if is_httpxs(stream) else None
     reachable = isasyncgen(given) or hasattr(given, "aread")
     if isinstance(given, AsyncIterable) and not reachable:
         return given, None
     return cast("httpx.AsyncByteStream", stream), given
+
+
+def is_httpxs(stream: object) -> bool:
+    """Whether httpx made it, not a user who may have good reasons for a wrapper."""
+    return type(stream).__module__.startswith("httpx.")
 
 
 async def close_each(*closables: object) -> None:

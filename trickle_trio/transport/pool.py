@@ -23,10 +23,7 @@ from trickle_trio.transport.connection import (
     httpx_error,
     limit,
 )
-from trickle_trio.transport.exchange import Exchange, Stage
-
-IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-"""Methods that may be sent again when nobody knows whether the server saw them (RFC 9110, section 9.2.2)."""
+from trickle_trio.transport.exchange import Exchange
 
 KEEPALIVE_PROBE: Final = 15
 """Seconds of silence between TCP keep-alive probes, as in Go's dialer. A read may wait for minutes without a timeout;
@@ -59,7 +56,7 @@ class TrickleTransport(httpx.AsyncBaseTransport):
     """A transport for ``httpx.AsyncClient(transport=...)``, or to be called directly; see the module's text.
 
     ``ssl_context``: None is a verifying one that the process shares; another is used as it is, ALPN included.
-    ``idle_limit``: idle connections kept for each scheme, host and port; the latest is used first.
+    ``idle_limit``: idle connections kept, wherever they lead; the latest is used first.
     ``idle_seconds``: how long one may idle before it is closed instead of used again. Servers close theirs sooner or
     later without asking, and firewalls forget them without telling.
 
@@ -73,7 +70,7 @@ class TrickleTransport(httpx.AsyncBaseTransport):
     _nursery: trio.Nursery | None = field(default=None, init=False)
     _stack: AsyncExitStack = field(factory=AsyncExitStack, init=False)
     _open: set[Connection] = field(factory=set, init=False)
-    _idle: dict[Origin, list[Connection]] = field(factory=dict, init=False)
+    _idle: list[Connection] = field(factory=list, init=False)
     _requests: int = field(default=0, init=False)
     _reused: int = field(default=0, init=False)
 
@@ -108,8 +105,8 @@ class TrickleTransport(httpx.AsyncBaseTransport):
         """Send a request; return when the head of its answer is there, the body may still be on its way.
 
         Cancelling is safe: the connection is closed, the body stopped. Raises httpx's exceptions, or what the body's
-        iterator raised. A used connection that proves dead before a byte of answer has come is replaced once,
-        if the body has not been begun and the method may be repeated.
+        iterator raised. A used connection that proves dead before a byte of answer has come is replaced once, if the
+        body has not been begun and the server cannot have acted on the request or may act on it twice.
         """
         nursery = self._running_nursery()
         check(request)
@@ -123,7 +120,7 @@ class TrickleTransport(httpx.AsyncBaseTransport):
             try:
                 return await exchange.perform(nursery)
             except (httpx.NetworkError, httpx.RemoteProtocolError):
-                if exchange.stage is not Stage.STALE or request.method not in IDEMPOTENT:
+                if not exchange.may_be_sent_again():
                     raise
         fresh = await self._connect(origin, request, timeouts)
         return await Exchange(request, fresh, timeouts, self._give_back).perform(nursery)
@@ -134,7 +131,7 @@ class TrickleTransport(httpx.AsyncBaseTransport):
             requests=self._requests,
             reused=self._reused,
             open_connections=len(self._open),
-            idle_connections=sum(map(len, self._idle.values())),
+            idle_connections=len(self._idle),
         )
 
     def _running_nursery(self) -> trio.Nursery:
@@ -171,10 +168,12 @@ class TrickleTransport(httpx.AsyncBaseTransport):
     ) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
         try:
             probe_when_silent(socket)
-            return await self._secured(socket, origin)
+            stream = await self._secured(socket, origin)
+            self._running_nursery()  # raises if the transport was left meanwhile
         except BaseException:
             socket.socket.close()
             raise
+        return stream
 
     async def _secured(
         self, socket: trio.SocketStream, origin: Origin
@@ -192,9 +191,8 @@ class TrickleTransport(httpx.AsyncBaseTransport):
 
     def _take_idle(self, origin: Origin) -> Connection | None:
         """Take the latest idle connection that is still good; those found bad on the way are closed."""
-        idle = self._idle.get(origin)
-        while idle:
-            connection = idle.pop()
+        for connection in [idle for idle in reversed(self._idle) if idle.origin == origin]:
+            self._idle.remove(connection)
             if connection.is_silent() and not self._is_overdue(connection):
                 return connection
             self._discard(connection)
@@ -206,10 +204,9 @@ class TrickleTransport(httpx.AsyncBaseTransport):
             return
         connection.http.start_next_cycle()
         connection.idle_since = trio.current_time()
-        idle = self._idle.setdefault(connection.origin, [])
-        idle.append(connection)
-        while idle and (len(idle) > self.idle_limit or self._is_overdue(idle[0])):
-            self._discard(idle.pop(0))
+        self._idle.append(connection)
+        while self._idle and (len(self._idle) > self.idle_limit or self._is_overdue(self._idle[0])):
+            self._discard(self._idle.pop(0))
 
     def _is_overdue(self, connection: Connection) -> bool:
         return trio.current_time() - connection.idle_since > self.idle_seconds
