@@ -99,7 +99,7 @@ class RelaySettings:
     grace: float = field(default=0.5, validator=[ge(0), _finite])
     """A reader that took nothing for so long is not at work."""
 
-    live_window: float = field(default=2.5, validator=[ge(0), _finite])
+    live_window: float = field(default=4.0, validator=[ge(0), _finite])
     """A publisher that itself needs so long to fill a window is live: it waits for nobody."""
 
     max_segment_bytes: int = field(default=512 * MIB, validator=ge(1))

@@ -70,7 +70,7 @@ class Connection:
         """
         with suppress(Gone):
             try:
-                while await self._serve_request():
+                while await self._serve_request() and not self._desk.ending:
                     self._http.start_next_cycle()
             except h11.RemoteProtocolError as error:
                 await self._complain(error.error_status_hint)

@@ -12,7 +12,7 @@ import attrs
 import trio
 from attrs import define, field, frozen
 
-from trickle_core.relay import Handled, Relay
+from trickle_core.relay import Handled, Relay, RelayStatistics
 from trickle_core.relay_settings import Policy, Refusal, RelayRequest, RelaySettings
 from trickle_trio.relay.connection import Connection
 from trickle_trio.relay.limits import ServerLimits
@@ -30,6 +30,8 @@ class BoundRelay:
     host: str
     port: int
     url: str
+    statistics: Callable[[], RelayStatistics] = field(eq=False, repr=False)
+    """What it holds at the moment."""
 
 
 async def serve_relay(
@@ -56,13 +58,9 @@ async def serve_relay(
         if len(group.exceptions) > 1:
             raise
         raise group.exceptions[0] from None
-
-
-def _bound(listener: trio.SocketListener, base_path: str, *, tls: bool) -> BoundRelay:
-    host, port = listener.socket.getsockname()[:2]
-    scheme = "https" if tls else "http"
-    authority = f"[{host}]" if ":" in host else host
-    return BoundRelay(host, port, f"{scheme}://{authority}:{port}{base_path}".rstrip("/"))
+    finally:
+        for listener in listeners:
+            listener.socket.close()
 
 
 def _guarded(policy: Policy | None) -> Policy | None:
@@ -109,12 +107,18 @@ class _Server:
         async with trio.open_nursery() as nursery:
             shelter: trio.Nursery = await nursery.start(self._shelter)
             nursery.start_soon(self._keep_time)
-            tls = self._ssl_context is not None
-            task_status.started(_bound(listeners[0], self.settings.base_path, tls=tls))
+            task_status.started(self._bound(listeners[0]))
             try:
                 await trio.serve_listeners(self._welcome, list(listeners), handler_nursery=shelter)
             finally:
                 self._ended.set()
+
+    def _bound(self, listener: trio.SocketListener) -> BoundRelay:
+        host, port = listener.socket.getsockname()[:2]
+        scheme = "http" if self._ssl_context is None else "https"
+        authority = f"[{host}]" if ":" in host else host
+        url = f"{scheme}://{authority}:{port}{self.settings.base_path}".rstrip("/")
+        return BoundRelay(host, port, url, self._relay.statistics)
 
     async def _shelter(self, *, task_status: trio.TaskStatus[trio.Nursery]) -> None:
         """Hold the connections, so that they outlive the server's cancellation by a farewell."""

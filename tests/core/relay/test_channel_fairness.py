@@ -124,7 +124,7 @@ def test_patience_ends(house_of: HouseOf) -> None:
 def test_a_live_publisher_is_never_held_up(house: House) -> None:
     for seq in range(WINDOW):
         house.post(f"/a/{seq}", bytes(1000))
-        house.wait(0.5)
+        house.wait(1)
     slow = house.reader("/a/0")
     slow.pull(1, house.now)
     house.pieces(slow, 1)

@@ -335,3 +335,28 @@ def test_publishers_beyond_the_limit_are_refused(house_of: HouseOf) -> None:
     house.writer("/a/0")
     answer = house.answer("POST", "/a/1")
     assert (answer.status, answer.closes) == (503, True)
+
+
+def test_segments_closed_far_apart_do_not_pile_up(house: House) -> None:
+    for seq in range(0, 1000, 10):
+        house.writer(f"/a/{seq}")
+        assert house.answer("DELETE", f"/a/{seq}").status == 200
+    assert house.relay.statistics().segments <= 5
+
+
+def test_empty_segments_below_the_window_do_not_pile_up(house: House) -> None:
+    house.post("/a/1000", b"x")
+    for seq in range(100):
+        house.post(f"/a/{seq}")
+    assert house.next_write("a") == 1001
+    assert house.relay.statistics().segments == 1
+    assert house.relay.channels["a"].size == 1
+
+
+def test_resets_far_apart_do_not_pile_up(house: House) -> None:
+    for seq in range(0, 1000, 10):
+        house.writer(f"/a/{seq}", lp_trickle_reset="1").abort(house.now)
+        waiting = house.reader("/a/-1")
+        house.writer(f"/a/{seq + 5}", lp_trickle_reset="1").abort(house.now)
+        house.drain(waiting)
+    assert house.relay.statistics().segments <= 6
