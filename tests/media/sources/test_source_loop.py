@@ -84,6 +84,11 @@ def test_long_runs_do_not_drift(clips: Any, publish: Any) -> None:
     assert max(offsets) - min(offsets) < MILLISECOND
 
 
+def test_a_clip_shorter_than_tracks_wait_for_each_other(clips: Any, publish: Any) -> None:
+    path = str(clips.make("a.mp4", pictures=3, gop=1, sound_seconds=0.02))
+    assert len(publish(FileSource(path, loop=True), seconds=2).pictures) > 50
+
+
 @pytest.mark.parametrize("loop", [False, True])
 def test_what_cannot_be_decoded_is_told(loop: bool, clips: Any) -> None:
     path = clips.make("a.webm", video="libvpx", audio=None, pictures=5)

@@ -152,6 +152,16 @@ def test_a_text_came() -> None:
         PipeSource(file).open()
 
 
+def test_a_terminal() -> None:
+    ends = os.openpty()
+    with (
+        open(ends[0], "rb", buffering=0),  # noqa: PTH123 - a descriptor has no path
+        open(ends[1], "rb", buffering=0) as terminal,  # noqa: PTH123 - a descriptor has no path
+        pytest.raises(SourceError, match="standard input is a terminal"),
+    ):
+        PipeSource(terminal).open()
+
+
 def test_a_file_as_standard_input(clips: Any, publish: Any) -> None:
     path: Path = clips.make("a.ts")
     with path.open("rb") as file:

@@ -52,7 +52,8 @@ class ContainerReading:
         self._settings = settings
         self._clock = PassClock()
         self._tracks: tuple[Track, ...] = ()
-        self._given = False
+        self._gave = False
+        """Whether this pass gave any unit: one that did not will not be followed by another."""
         self._lanes: dict[int, _Lane] = {}
         self._packets: Iterator[Packet] = iter(())
         self._begin_pass()
@@ -75,7 +76,6 @@ class ContainerReading:
             units = self._order.put(self._end_pass())
             if not self._goes_on():
                 return self._finish(units)
-        self._given = True
         return units
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class ContainerReading:
             self._tracks = tuple(track_for(source, settings) for source in sources)
         if len(sources) != len(self._tracks):
             raise SourceError(f"{self._settings.shown}: changed while it was looped")
-        self._lanes = {}
+        self._lanes, self._gave = {}, False
         for source, track in zip(sources, self._tracks, strict=True):
             track.begin(source)
             self._lanes[source.index] = _Lane(track, stamper_for(source))
@@ -106,7 +106,7 @@ class ContainerReading:
     def _goes_on(self) -> bool:
         """Begin the next pass of a loop."""
         self._container.close()
-        if not self._settings.loop or not self._given or not self._clock.next_pass():
+        if not self._settings.loop or not self._gave or not self._clock.next_pass():
             return False
         self._begin_pass()
         return True
@@ -117,6 +117,7 @@ class ContainerReading:
             for stamped in lane.stamper.finish():
                 units += self._place(lane, stamped)
             units += lane.track.end_pass()
+        self._gave = self._gave or bool(units)
         return units
 
     def _finish(self, units: list[AccessUnit]) -> list[AccessUnit]:
@@ -125,9 +126,9 @@ class ContainerReading:
         for track in self._tracks:
             units += self._order.put(track.finish())
         units += self._order.flush()
-        if not units and not self._given:
+        if not units and not self._gave:
             raise SourceError(f"{self._settings.shown}: nothing in it could be decoded")
-        self._given = True
+        self._gave = True
         return units
 
     # -- packets
@@ -142,9 +143,10 @@ class ContainerReading:
 
     def _take(self, packet: Packet) -> list[AccessUnit]:
         lane = self._lanes[packet.stream_index]
-        return [
-            unit for stamped in lane.stamper.take(packet) for unit in self._place(lane, stamped)
-        ]
+        stamped = lane.stamper.take(packet)
+        units = [unit for each in stamped for unit in self._place(lane, each)]
+        self._gave = self._gave or bool(units)
+        return units
 
     def _place(self, lane: _Lane, stamped: Stamped) -> list[AccessUnit]:
         return lane.track.take(self._clock.place(lane.track.stream, stamped))

@@ -190,6 +190,8 @@ class PipeSource(BlockingSource):
         return self._reading.streams if self._reading else ()
 
     def _open(self) -> None:
+        if self._file.isatty():
+            raise SourceError(f"{self._shown} is a terminal: a stream must be piped into it")
         self._pipe = Pipe(self._file)
         beginning = _Beginning()
         while not beginning.tells_enough and (data := self._pipe.read()):
