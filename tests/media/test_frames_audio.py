@@ -152,6 +152,21 @@ def test_a_layout_must_have_the_channels() -> None:
         AudioFrame.from_ndarray(np.zeros((2, 2)), layout="5.1")
 
 
+def test_small_floats_become_those_that_libav_has() -> None:
+    frame = AudioFrame.from_ndarray(np.full((1, 4), 0.5, np.float16))
+    assert (frame.format, frame.samples.dtype, frame.samples[0, 0]) == ("fltp", np.float32, 0.5)
+
+
+def test_frames_without_a_rate_or_without_arrays_are_refused() -> None:
+    given = av.AudioFrame("s64p", "mono", 16)
+    with pytest.raises(ValueError, match="sample rate of at least 1, got 0"):
+        AudioFrame.from_av_frame(given)
+    given.sample_rate = 48_000
+    frame = AudioFrame.from_av_frame(given)
+    with pytest.raises(ValueError, match="got 's64p'"):
+        frame.replace_samples(np.zeros(4))
+
+
 def test_an_output_takes_one_frame_or_many(footage: Footage) -> None:
     frame = AudioFrame.from_ndarray(footage.tone(100))
     assert AudioOutput([frame, frame], "echo").frames == (frame, frame)

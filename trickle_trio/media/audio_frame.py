@@ -63,6 +63,8 @@ class AudioFrame:
         time_base: Fraction | None = None,
         log_timestamps: Mapping[str, float] | None = None,
     ) -> None:
+        if rate < 1:
+            raise ValueError(f"expected a sample rate of at least 1, got {rate}")
         self._source = source
         self.rate = rate
         self.layout = layout
