@@ -4,7 +4,7 @@ Without it, whoever publishes as fast as it can pushes segments out of the windo
 do nothing but read: every quick server lost 60 to 97 % of the bytes so. Hence the byte that would
 push segment E out waits
 
-- while a reader of E is at work: it took bytes within ``grace``, and has more to take;
+- while a reader of E is at work: it took bytes within ``grace``, and has not taken all;
 - while a reader that finished E - 1 within ``grace`` has not come for E yet;
 
 but never beyond ``patience``, and not at all where the publisher itself took ``live_window`` from
@@ -25,7 +25,6 @@ from attrs import define, field
 
 from trickle_core.relay_settings import RelaySettings
 from trickle_core.window.segment import Segment
-from trickle_core.window.states import ReaderState
 
 
 @define
@@ -76,10 +75,9 @@ class Fairness:
         return min(self._needed_until(victim), since + self.settings.patience)
 
     def _needed_until(self, victim: Segment) -> float:
+        # Who has pulled all of a closed segment may still be sending it: it leaves when it is done.
         at_work = (
-            reader.progress_at
-            for reader in victim.readers
-            if reader.unread or reader.state is ReaderState.ENDED
+            reader.progress_at for reader in victim.readers if reader.unread or victim.closed
         )
         last = max(at_work, default=-math.inf)
         return max(last, self._last_expected(victim)) + self.settings.grace

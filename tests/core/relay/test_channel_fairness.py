@@ -37,6 +37,20 @@ def test_a_publisher_waits_for_a_reader_at_work(house: House) -> None:
     assert house.drain(following).body == bytes(100)
 
 
+def test_a_reader_that_pulled_all_before_the_end_is_still_sending(house: House) -> None:
+    first = house.writer("/a/0")
+    house.write(first, b"0123")
+    reader = house.reader("/a/0")
+    house.drain(reader)
+    house.end(first)
+    for seq in range(1, 5):
+        house.post(f"/a/{seq}", b"x")
+    writer = house.writer("/a/5")
+    assert writer.write(b"x", house.now) is NEED_ROOM
+    house.drain(reader)
+    assert writer.write(b"x", house.now) is ACCEPTED
+
+
 def test_it_waits_with_an_empty_segment_too(house: House) -> None:
     fill(house)
     house.reader("/a/0")
