@@ -353,6 +353,24 @@ async def test_a_channel_that_is_not_there(
             await feed(source, publication)
 
 
+async def test_a_channel_that_is_refused_while_units_wait(
+    nursery: trio.Nursery, prepared: Prepare, units: list[AccessUnit]
+) -> None:
+    """The one error is what comes out, though three tasks were at work."""
+    source = prepared(50 * batched(units))
+
+    async def refuse(stream: trio.SocketStream) -> None:
+        await until(lambda: source.reads > READ_AHEAD)
+        await wait_all_tasks_blocked()
+        await stream.send_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+    [listener] = await nursery.start(partial(trio.serve_tcp, refuse, 0, host="127.0.0.1"))
+    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/a"
+    async with open_source(source), open_publication(url) as publication:
+        with pytest.raises(ChannelEnded, match="404"):
+            await feed(source, publication, realtime=False)
+
+
 async def test_what_came_before_a_source_broke_off_is_sent(
     relay: str, prepared: Prepare, units: list[AccessUnit]
 ) -> None:
