@@ -217,9 +217,30 @@ def test_an_unthrottled_publisher_and_readers_that_keep_up(house: House, readers
     assert all(each == list(range(200)) for each in got)
 
 
+def books(house: House) -> dict[int, object]:
+    return dict(house.relay.channels["a"]._fairness._finished)
+
+
 def test_what_finished_readers_leave_in_the_books_is_bounded(house: House) -> None:
     for seq in range(50):
         house.post(f"/a/{seq}", b"x")
         house.read(f"/a/{seq}")
         house.wait(1)
-    assert house.relay.statistics().segments == WINDOW
+    assert set(books(house)) == {44, 45, 46, 47, 48, 49}
+
+
+def test_who_finishes_long_after_is_not_expected_anywhere(house: House) -> None:
+    house.post("/a/0", b"x")
+    late = house.reader("/a/0")
+    house.wait(1)
+    fill(house, 20)
+    house.drain(late)
+    assert books(house) == {}
+
+
+def test_falling_back_forgets_who_finished_what(house: House) -> None:
+    fill(house, 5)
+    house.read("/a/3")
+    house.wait(1)
+    house.post("/a/0", b"new")
+    assert books(house) == {}
