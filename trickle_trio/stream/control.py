@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from attrs import define
 
@@ -56,7 +56,7 @@ class Control:
     async def _take(self, segment: IncomingSegment) -> None:
         try:
             message = await _read(segment)
-            if message and "keep" not in message:
+            if message and message.get("keep") != "alive":
                 await self.apply(message)
         except (BadMessage, ValueError) as error:
             self.meters.error("control", str(error))
@@ -77,7 +77,7 @@ async def _read(segment: IncomingSegment) -> dict[str, Any]:
     if not text.strip():
         return {}
     try:
-        message = json.loads(text)
+        message = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise BadMessage(f"control message {segment.seq} is not JSON: {error}") from error
     if not isinstance(message, dict):
@@ -85,3 +85,8 @@ async def _read(segment: IncomingSegment) -> dict[str, Any]:
             f"control message {segment.seq} is a {type(message).__name__}, not an object"
         )
     return message
+
+
+def _refuse(name: str) -> NoReturn:
+    """Refuse what Python's parser takes beyond the standard: NaN and the infinities."""
+    raise ValueError(f"{name} is no JSON value")

@@ -38,11 +38,18 @@ class WaitingFrames:
     def __attrs_post_init__(self) -> None:
         self._put, self._get = trio.open_memory_channel[VideoFrame](self.room)
 
-    async def put(self, frame: VideoFrame) -> None:
-        """Add a frame. Blocks only where every frame counts."""
-        if self.pace is Pace.EVERY_FRAME:
-            await self._put.send(frame)
-            return
+    async def put(self, frame: VideoFrame) -> bool:
+        """Add a frame; False: it is too late for that. Blocks only where every frame counts."""
+        try:
+            if self.pace is Pace.EVERY_FRAME:
+                await self._put.send(frame)
+            else:
+                self._push(frame)
+        except trio.ClosedResourceError:
+            return False
+        return True
+
+    def _push(self, frame: VideoFrame) -> None:
         try:
             self._put.send_nowait(frame)
         except trio.WouldBlock:

@@ -6,19 +6,24 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Final
 
 import trio
 from attrs import define
 
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit
-from trickle_trio.media.encode import VideoEncoder, VideoEncoderSettings
+from trickle_trio.media.encode import EncoderStatistics, VideoEncoder, VideoEncoderSettings
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.threads import in_codec_thread
 from trickle_trio.stream.tracks import VIDEO_PID
 
-TOLERANCE = CLOCK_RATE // 1000
+TOLERANCE: Final = CLOCK_RATE // 1000
 """A frame so little before the end of a segment begins the next one: times are rounded."""
+
+SHORTEST: Final = 0.5
+"""Seconds between two changes of the size: each costs an encoder and a segment. A handler that
+returns another size each time would push its readers out of the server's window."""
 
 
 @define(eq=False)
@@ -31,7 +36,7 @@ class KeyRequest:
 @define(eq=False)
 class PictureEncoding:
     """Encodes frames in order. A frame of another size gets a new encoder, and with it a new
-    segment.
+    segment; those that come too soon after the last change are brought to its size.
     """
 
     settings: VideoEncoderSettings
@@ -39,6 +44,7 @@ class PictureEncoding:
     keys: KeyRequest
     meters: Meters
     _last_key: float = -math.inf
+    _resized: float = -math.inf
 
     async def run(
         self,
@@ -50,30 +56,41 @@ class PictureEncoding:
         with frames, out:
             try:
                 async for frame in frames:
-                    await self._encode(encoder, frame, out)
+                    await self._take(encoder, frame, out)
                 await self._finish(encoder, out)
             finally:
                 encoder.close()
 
-    async def _encode(
+    async def _take(
         self, encoder: VideoEncoder, frame: VideoFrame, out: trio.MemorySendChannel[AccessUnit]
     ) -> None:
-        if encoder.needs_new(frame):
+        if encoder.needs_new(frame) and frame.timestamp - self._resized >= SHORTEST * CLOCK_RATE:
+            self._resized = frame.timestamp
             await self._finish(encoder, out)
-        failures = encoder.statistics().failures
-        key = self.keys.wanted or self._segment_is_full(frame)
-        with self.meters.stage("encode"):
-            units = await in_codec_thread(partial(encoder.encode, frame, key=key))
-        self.meters.size_out = (frame.width, frame.height)
-        counts = encoder.statistics()
-        if counts.failures > failures:
-            self.meters.drop(Drop.NOT_ENCODED)
-            self.meters.error("encode", counts.last_error or "")
+        before = encoder.statistics()
+        units = await self._encode(encoder, frame)
+        self._count(before, encoder.statistics())
+        if not encoder.needs_new(frame):
+            self.meters.size_out = (frame.width, frame.height)
         await self._pass_on(units, out)
+
+    async def _encode(self, encoder: VideoEncoder, frame: VideoFrame) -> list[AccessUnit]:
+        key = self.keys.wanted or self._segment_is_full(frame)
+        if key:
+            self.keys.wanted = False  # from here on it is the encoder's, also when this one fails
+            self._last_key = frame.timestamp
+        with self.meters.stage("encode"):
+            return await in_codec_thread(partial(encoder.encode, frame, key=key))
 
     def _segment_is_full(self, frame: VideoFrame) -> bool:
         age = frame.timestamp - self._last_key
         return age >= self.segment_seconds * CLOCK_RATE - TOLERANCE
+
+    def _count(self, before: EncoderStatistics, now: EncoderStatistics) -> None:
+        lost = now.failures - before.failures
+        self.meters.drop(Drop.NOT_ENCODED, lost)
+        if lost:
+            self.meters.error("encode", now.last_error or "")
 
     async def _finish(self, encoder: VideoEncoder, out: trio.MemorySendChannel[AccessUnit]) -> None:
         await self._pass_on(await in_codec_thread(encoder.flush), out)
@@ -82,7 +99,6 @@ class PictureEncoding:
         self, units: list[AccessUnit], out: trio.MemorySendChannel[AccessUnit]
     ) -> None:
         for unit in units:
-            if unit.key:
-                self.keys.wanted = False
-                self._last_key = unit.pts
+            if unit.key:  # also those that nobody asked for: an encoder begins with one
+                self._last_key = max(self._last_key, unit.pts)
             await out.send(unit)

@@ -32,11 +32,15 @@ class Events:
     _traced: set[str] = field(factory=set)
 
     def send(self, event: Mapping[str, Any], queue_event_type: str) -> bool:
-        """Queue an event; False: there is no channel for it. ``TypeError``: JSON cannot hold it."""
+        """Queue an event; False: there is no channel for it.
+
+        ``TypeError`` or ``ValueError``: JSON cannot hold it.
+        """
         if self.outbox is None:
             return False
         stamped = {"timestamp": now_ms(), "request_id": self.request_id, **event}
-        return self.outbox.put(json.dumps({"event": stamped, "queue_event_type": queue_event_type}))
+        whole = {"event": stamped, "queue_event_type": queue_event_type}
+        return self.outbox.put(json.dumps(whole, allow_nan=False))
 
     def trace(self, kind: str) -> None:
         """A milestone of the stream, told once: ``runner_receive_first_ingest_segment`` and its
@@ -47,5 +51,15 @@ class Events:
             self.send({"type": kind}, TRACE)
 
     def life(self, kind: str, **details: Any) -> None:
-        """A turn in the stream's life: started, params_updated, error, stopped."""
-        self.send({"type": kind, **details}, LIFE)
+        """A turn in the stream's life: started, params_updated, error, stopped. What JSON cannot
+        hold is told as text: programs start streams with parameters of any type.
+        """
+        self.send({"type": kind, **{name: _told(value) for name, value in details.items()}}, LIFE)
+
+
+def _told(value: object) -> object:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)
+    return value

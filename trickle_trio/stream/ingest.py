@@ -5,13 +5,21 @@ from __future__ import annotations
 import trio
 from attrs import define, evolve, field
 
-from trickle_core.mpegts import AccessUnit, Damage, Demuxer, ProgramMap, Timeline, TsEvent
+from trickle_core.mpegts import (
+    AccessUnit,
+    Damage,
+    Demuxer,
+    ProgramMap,
+    Timeline,
+    TsEvent,
+)
+from trickle_trio.stream.ends import Silence
 from trickle_trio.stream.events import Events
 from trickle_trio.stream.meters import Meters
 from trickle_trio.stream.settings import Pace
 from trickle_trio.stream.tap import Tap
 from trickle_trio.stream.tracks import Tracks
-from trickle_trio.subscription import Subscription
+from trickle_trio.subscription import IncomingSegment, Subscription
 
 
 @define(eq=False)
@@ -31,19 +39,24 @@ class Ingest:
     sound: trio.MemorySendChannel[AccessUnit]
     _demuxer: Demuxer = field(factory=Demuxer)
     _timeline: Timeline = field(factory=Timeline)
+    _is_hole: bool = False
+    """Something is missing in front of the next picture."""
 
-    async def run(
-        self, subscription: Subscription, silence: trio.CancelScope, patience: float
-    ) -> None:
-        """Read until the channel ends. ``silence`` is a scope around this call whose deadline is
-        kept ``patience`` seconds ahead of the last byte that came.
-        """
+    async def run(self, subscription: Subscription, silence: Silence) -> None:
+        """Read until the channel ends."""
         async for segment in subscription:
-            async for piece in segment:
-                silence.deadline = trio.current_time() + patience
+            self._is_hole = self._is_hole or segment.skipped > 0
+            await self._read(segment, silence)
+
+    async def _read(self, segment: IncomingSegment, silence: Silence) -> None:
+        async for piece in segment:
+            with silence.broken():
+                self.events.trace("runner_receive_first_ingest_segment")
                 await self._pass_on(self._demuxer.feed(piece))
-            await self._pass_on(self._demuxer.flush())
-            self.events.trace("runner_receive_first_ingest_segment")
+        with silence.broken():
+            rest = self._demuxer.flush()
+            await self._pass_on(_torn(rest) if segment.truncated else rest)
+        self._is_hole = self._is_hole or segment.truncated
 
     async def _pass_on(self, events: list[TsEvent]) -> None:
         for event in events:
@@ -56,18 +69,24 @@ class Ingest:
 
     async def _pass_unit(self, unit: AccessUnit) -> None:
         track = self.tracks.track_of(unit)
-        if track is None:
-            return
+        if track is None or (unit.damaged and not track.codec.is_video):
+            return  # half a frame of sound is noise
         placed = self._timeline.place(evolve(unit, stream=track))
-        self.tap.offer(placed)
         if track.codec.is_video:
-            self.meters.picture_arrived(placed.pts)
-            await self.pictures.send(placed)
+            await self._pass_picture(placed)
         else:
-            self.meters.sound_arrived()
             await self._pass_sound(placed)
 
+    async def _pass_picture(self, unit: AccessUnit) -> None:
+        if self._is_hole:
+            unit, self._is_hole = evolve(unit, lost_before=True), False
+        self.tap.offer(unit)
+        self.meters.picture_arrived(unit.pts)
+        await self.pictures.send(unit)
+
     async def _pass_sound(self, unit: AccessUnit) -> None:
+        self.tap.offer(unit)
+        self.meters.sound_arrived()
         if self.pace is Pace.EVERY_FRAME:
             await self.sound.send(unit)
             return
@@ -75,3 +94,10 @@ class Ingest:
             self.sound.send_nowait(unit)
         except trio.WouldBlock:
             self.meters.error("sound dropped", "the output does not take the sound")
+
+
+def _torn(events: list[TsEvent]) -> list[TsEvent]:
+    """What was under way when a segment broke off: it is not whole, whatever it looks like."""
+    return [
+        evolve(event, damaged=True) if isinstance(event, AccessUnit) else event for event in events
+    ]

@@ -34,6 +34,10 @@ DATA_INTERVAL: Final = 0.333
 DATA_KEEPALIVE: Final = 25.0
 """Seconds after which a silent data channel gets an empty line."""
 
+ATTEMPTS: Final = 5
+"""How often a batch is published whose segment breaks. A server that is out of reach does not count
+as that, it is waited for; one that breaks every time does not want this batch."""
+
 WAITING: Final = 4096
 """Messages that may wait; beyond that the oldest go."""
 
@@ -57,6 +61,7 @@ class Outbox:
     dropped: int = 0
     _put: trio.MemorySendChannel[str] = field(init=False)
     _get: trio.MemoryReceiveChannel[str] = field(init=False)
+    _shelter: trio.CancelScope = field(factory=lambda: trio.CancelScope(shield=True), init=False)
 
     def __attrs_post_init__(self) -> None:
         self._put, self._get = trio.open_memory_channel[str](WAITING)
@@ -68,29 +73,32 @@ class Outbox:
         except trio.WouldBlock:
             self._get.receive_nowait()
             self._put.send_nowait(message)
-            self.dropped += 1
-            self.meters.error(self.name, "messages were dropped: the channel does not take them")
+            self._lose("a message was dropped: the channel does not take them")
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             return False
         return True
 
-    def close(self) -> None:
-        """No more messages; ``run`` ends when what is queued has left."""
+    def close(self, within: float) -> None:
+        """No more messages; ``run`` ends when what is queued has left, in so many seconds at
+        most.
+        """
         self._put.close()
+        self._shelter.deadline = trio.current_time() + within
 
     async def run(self) -> None:
-        """Publish until ``close``; never raises for what a peer does."""
-        try:
-            async with open_publication(
-                self.url, mime_type=self.mime_type, settings=PATIENT
-            ) as publication:
-                while (batch := await self._batch()) is not None:
-                    await self._publish(publication, batch)
-        except ChannelEnded as error:
-            self.meters.error(self.name, str(error))
-            log.warning("%s channel: %s", self.name, error)
-        finally:
-            self._get.close()
+        """Publish until ``close``, which must follow: a cancellation does not reach in here, for
+        whoever it ends still has something to say. Never raises for what a peer does.
+        """
+        with self._shelter, self._get:
+            try:
+                async with open_publication(
+                    self.url, mime_type=self.mime_type, settings=PATIENT
+                ) as publication:
+                    while (batch := await self._batch()) is not None:
+                        await self._publish(publication, batch)
+            except ChannelEnded as error:
+                self.meters.error(self.name, str(error))
+                log.warning("%s channel: %s", self.name, error)
 
     async def _batch(self) -> bytes | None:
         """Wait for what to send: messages, or the sign of life. None: there will be no more."""
@@ -110,10 +118,8 @@ class Outbox:
         return "".join(f"{message}\n" for message in messages).encode()
 
     async def _publish(self, publication: Publication, batch: bytes) -> None:
-        """Publish a batch, again as long as its segment breaks: readers of a broken one were
-        told.
-        """
-        while True:
+        """Publish a batch, again when its segment breaks: readers of a broken one were told."""
+        for _ in range(ATTEMPTS):
             try:
                 async with publication.segment() as segment:
                     await segment.send(batch)
@@ -121,6 +127,11 @@ class Outbox:
                 self.meters.error(self.name, str(error))
             else:
                 return
+        self._lose(f"{len(batch)} bytes were dropped: their segment broke {ATTEMPTS} times")
+
+    def _lose(self, reason: str) -> None:
+        self.dropped += 1
+        self.meters.error(self.name, reason)
 
 
 def events_outbox(url: str, meters: Meters) -> Outbox:

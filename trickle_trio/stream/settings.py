@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from attrs import field, frozen, validators
+from attrs import Attribute, field, frozen, validators
+
+from trickle_trio.driver import channel_url
+from trickle_trio.media.pixels import SMALLEST
 
 
 class Pace(Enum):
@@ -42,6 +45,14 @@ class StreamPolicy:
     error_reports: int = field(default=5, validator=validators.gt(0))
 
 
+def _is_channel(_: object, attribute: Attribute[str | None], value: str | None) -> None:
+    if value is not None:
+        try:
+            channel_url(value)
+        except ValueError as error:
+            raise ValueError(f"{attribute.name}: {error}") from None
+
+
 @frozen(kw_only=True)
 class StreamSettings:
     """One stream: its channels, and what was asked of it at the start.
@@ -50,23 +61,40 @@ class StreamSettings:
     size that the handler gets, scaled to fill and cropped; None: the input's. ``max_framerate``:
     frames a second at most. ``detect_out_resolution``: the output takes the size of the frames that
     the handler returns; otherwise the size it was given. ``params``: what goes to the processor.
+    ``ValueError``: an address is none of a channel, or there is only one side of a size.
     """
 
     request_id: str
-    subscribe_url: str | None = None
-    publish_url: str | None = None
-    control_url: str | None = None
-    events_url: str | None = None
-    data_url: str | None = None
-    width: int | None = None
-    height: int | None = None
+    subscribe_url: str | None = field(default=None, validator=_is_channel)
+    publish_url: str | None = field(default=None, validator=_is_channel)
+    control_url: str | None = field(default=None, validator=_is_channel)
+    events_url: str | None = field(default=None, validator=_is_channel)
+    data_url: str | None = field(default=None, validator=_is_channel)
+    width: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
+    height: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
     max_framerate: int = field(default=24, validator=[validators.ge(1), validators.le(60)])
     detect_out_resolution: bool = True
     show_loading: bool = False
     params: Mapping[str, Any] = field(factory=dict)
     policy: StreamPolicy = field(factory=StreamPolicy)
 
+    def __attrs_post_init__(self) -> None:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height are given together or not at all")
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height."""
+        return frame_size(self.width, self.height)
+
     def urls(self) -> dict[str, str]:
         """The addresses in use, by their names."""
         names = ("subscribe_url", "publish_url", "control_url", "events_url", "data_url")
         return {name: url for name in names if (url := getattr(self, name))}
+
+
+def frame_size(width: int | None, height: int | None) -> tuple[int, int] | None:
+    """The size of a frame as it was asked for, or the next one that a frame can have."""
+    if width is None or height is None:
+        return None
+    return max(width, SMALLEST), max(height, SMALLEST)

@@ -4,26 +4,28 @@ coded.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 import trio
 from attrs import define
 
-from trickle_core.mpegts import AccessUnit, ElementaryStream
-from trickle_trio.media.decode import AudioDecoder
-from trickle_trio.media.encode import AudioEncoder
+from trickle_core.mpegts import CLOCK_RATE, AccessUnit, ElementaryStream
+from trickle_trio.media.decode import AudioDecoder, DecoderStatistics
+from trickle_trio.media.encode import AudioEncoder, AudioEncoderStatistics
 from trickle_trio.media.frames import AudioFrame
 from trickle_trio.processor import Handlers
 from trickle_trio.stream.meters import Meters
-from trickle_trio.stream.process import Watchdog
 from trickle_trio.stream.threads import in_codec_thread
+from trickle_trio.stream.times import stamped, ticks_of
 from trickle_trio.stream.tracks import AUDIO_PID
+from trickle_trio.stream.watchdog import Watchdog
 
 
 @define(eq=False)
 class SoundHandling:
     """Decodes, has processed and encodes sound, in order, in one station: all three are quick
-    beside the picture's.
+    beside the picture's. Sound of another kind gets new codecs.
     """
 
     handlers: Handlers
@@ -32,6 +34,7 @@ class SoundHandling:
     _decoder: AudioDecoder | None = None
     _encoder: AudioEncoder | None = None
     _track: ElementaryStream | None = None
+    _last: int | None = None
 
     async def run(
         self,
@@ -43,17 +46,19 @@ class SoundHandling:
             try:
                 async for unit in units:
                     await self._take(unit, out)
-                await self._finish(out)
+                await self._end_decoder(out)
+                await self._end_encoder(out)
             finally:
                 self._close()
 
     async def _take(self, unit: AccessUnit, out: trio.MemorySendChannel[AccessUnit]) -> None:
         if self._decoder is None or unit.stream != self._track:
-            await self._finish(out)
-            self._close()
+            await self._end_decoder(out)
             self._decoder, self._track = AudioDecoder(unit.stream), unit.stream
+        before = self._decoder.statistics()
         with self.meters.stage("decode sound"):
             frames = await in_codec_thread(partial(self._decoder.decode, unit))
+        self._count_decoded(before, self._decoder.statistics())
         await self._process(frames, out)
 
     async def _process(
@@ -64,33 +69,64 @@ class SoundHandling:
                 results = await self.watchdog.call(
                     "audio", partial(self.handlers.audio, frame), [frame]
                 )
-            for result in results:
+            for result in _timed(results, frame):
                 await self._encode(result, out)
 
     async def _encode(self, frame: AudioFrame, out: trio.MemorySendChannel[AccessUnit]) -> None:
         if self._encoder is None or self._encoder.needs_new(frame):
-            if self._encoder is not None:
-                await self._pass_on(await in_codec_thread(self._encoder.flush), out)
-                self._encoder.close()
+            await self._end_encoder(out)
             self._encoder = AudioEncoder.like(frame, pid=AUDIO_PID)
+        before = self._encoder.statistics()
         with self.meters.stage("encode sound"):
             units = await in_codec_thread(partial(self._encoder.encode, frame))
+        self._count_encoded(before, self._encoder.statistics())
         await self._pass_on(units, out)
 
-    async def _finish(self, out: trio.MemorySendChannel[AccessUnit]) -> None:
+    def _count_decoded(self, before: DecoderStatistics, now: DecoderStatistics) -> None:
+        if now.errors > before.errors:
+            self.meters.error("decode sound", now.last_error or "")
+
+    def _count_encoded(self, before: AudioEncoderStatistics, now: AudioEncoderStatistics) -> None:
+        if now.failures > before.failures:
+            self.meters.error("encode sound", now.last_error or "")
+
+    async def _end_decoder(self, out: trio.MemorySendChannel[AccessUnit]) -> None:
         if self._decoder is not None:
             await self._process(await in_codec_thread(self._decoder.flush), out)
+            self._decoder.close()
+            self._decoder = None
+
+    async def _end_encoder(self, out: trio.MemorySendChannel[AccessUnit]) -> None:
         if self._encoder is not None:
             await self._pass_on(await in_codec_thread(self._encoder.flush), out)
+            self._encoder.close()
+            self._encoder = None
 
     async def _pass_on(
         self, units: list[AccessUnit], out: trio.MemorySendChannel[AccessUnit]
     ) -> None:
+        """Send on what is later than everything before: a new encoder puts something in front of
+        its first sample, where the one before may have been.
+        """
         for unit in units:
-            await out.send(unit)
+            if self._last is None or unit.pts > self._last:
+                self._last = unit.pts
+                await out.send(unit)
 
     def _close(self) -> None:
         for codec in (self._decoder, self._encoder):
             if codec is not None:
                 codec.close()
-        self._decoder = self._encoder = None
+
+
+def _timed(results: list[AudioFrame], given: AudioFrame) -> Iterator[AudioFrame]:
+    """What a handler made of a frame, with times that can be: a frame that was made without one, or
+    that lies a second ahead of what has come in, follows what is before it.
+    """
+    now = following = ticks_of(given) or 0
+    for frame in results:
+        ticks = ticks_of(frame)
+        if not ticks or ticks > now + CLOCK_RATE:
+            ticks = following
+        following = ticks + round(frame.duration * CLOCK_RATE)
+        yield stamped(frame, ticks)

@@ -30,13 +30,14 @@ class Tap:
     """
 
     def __init__(self) -> None:
-        self._viewers: set[_Viewer] = set()
+        self._viewers: set[_Viewer] | None = set()
+        """None: closed."""
         self._has_picture = False
 
     def offer(self, unit: AccessUnit) -> None:
         """Show a unit to everybody who looks on."""
         self._has_picture = self._has_picture or unit.stream.codec.is_video
-        for viewer in self._viewers:
+        for viewer in self._viewers or ():
             self._show(viewer, unit)
 
     def _show(self, viewer: _Viewer, unit: AccessUnit) -> None:
@@ -51,18 +52,22 @@ class Tap:
 
     def close(self) -> None:
         """End every viewer's view: nothing more will pass."""
-        for viewer in self._viewers:
+        viewers, self._viewers = self._viewers, None
+        for viewer in viewers or ():
             viewer.units.close()
-        self._viewers.clear()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[trio.MemoryReceiveChannel[AccessUnit]]:
         """Look on, from the next key frame: the channel ends when the stream does."""
         units_in, units_out = trio.open_memory_channel[AccessUnit](VIEWER_BUFFER)
         viewer = _Viewer(units_in)
-        self._viewers.add(viewer)
+        if self._viewers is None:
+            units_in.close()
+        else:
+            self._viewers.add(viewer)
         try:
             with units_in, units_out:
                 yield units_out
         finally:
-            self._viewers.discard(viewer)
+            if self._viewers is not None:
+                self._viewers.discard(viewer)

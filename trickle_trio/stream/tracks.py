@@ -28,6 +28,8 @@ class Tracks:
     audio: ElementaryStream | None = None
     _video_pid: int | None = None
     _audio_pid: int | None = None
+    _made_here: ElementaryStream | None = None
+    """The picture that comes from elsewhere than the input."""
 
     def choose(self, program: ProgramMap) -> None:
         """A new or changed program: choose again."""
@@ -35,10 +37,12 @@ class Tracks:
         sounds = [stream for stream in program.streams if not stream.codec.is_video]
         self.video, self._video_pid = _first(pictures, VIDEO_PID)
         self.audio, self._audio_pid = _first(sounds, AUDIO_PID)
+        self.video = self.video or self._made_here
 
     def expect_picture(self) -> None:
         """Pictures will come from elsewhere than the input."""
-        self.video = self.video or ElementaryStream(VIDEO_PID, self.video_codec)
+        self._made_here = ElementaryStream(VIDEO_PID, self.video_codec)
+        self.video = self.video or self._made_here
 
     def track_of(self, unit: AccessUnit) -> ElementaryStream | None:
         """The track that a unit of the input belongs to; None: one that is not carried."""

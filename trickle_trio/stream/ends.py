@@ -1,0 +1,117 @@
+"""The two ends of a stream: its input and its output channel, opened, and why they end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import trio
+from attrs import define, frozen
+
+from trickle_core.commands import Ending
+from trickle_core.publisher import PublisherSettings
+from trickle_core.retry import RetryPolicy
+from trickle_core.subscriber import SubscriberSettings
+from trickle_trio.driver import ChannelEnded
+from trickle_trio.publication import Publication, PublicationStatistics, open_publication
+from trickle_trio.stream.ending import End, StreamEnds
+from trickle_trio.subscription import Subscription, SubscriptionStatistics, open_subscription
+
+CHANNEL_WAIT: Final = 10.0
+"""Seconds that a channel may take to appear after a start: the publisher is often started by the
+same hand."""
+
+LONGEST_PAUSE: Final = 5.0
+"""Seconds between two attempts to reach a server."""
+
+
+EARLY_PAUSE: Final = 0.25
+"""Seconds before something that is not there yet is asked for again."""
+
+
+@frozen
+class Silence:
+    """A scope whose end comes when nothing has been read for ``patience`` seconds."""
+
+    patience: float
+    scope: trio.CancelScope
+
+    @contextmanager
+    def broken(self) -> Iterator[None]:
+        """Something is there. While it is passed on, a pipe that takes its time is not held against
+        the input.
+        """
+        self.scope.deadline = math.inf
+        yield
+        self.scope.deadline = trio.current_time() + self.patience
+
+
+@define(eq=False)
+class Input:
+    """The channel that is read. ``patience``: seconds without anything after which it is over."""
+
+    url: str
+    patience: float
+    _subscription: Subscription | None = None
+
+    def statistics(self) -> SubscriptionStatistics:
+        """Counters so far."""
+        return self._subscription.statistics() if self._subscription else SubscriptionStatistics()
+
+    async def run(self, read: Callable[[Subscription, Silence], Awaitable[None]]) -> None:
+        """Have the channel read until it ends. ``StreamEnds``: not in the ordinary way."""
+        with trio.move_on_after(self.patience) as scope:
+            try:
+                async with open_subscription(
+                    self.url, settings=self._settings()
+                ) as self._subscription:
+                    await read(self._subscription, Silence(self.patience, scope))
+            except ChannelEnded as error:
+                raise StreamEnds(End.INPUT_UNAVAILABLE, str(error)) from error
+        if scope.cancelled_caught:
+            raise StreamEnds(End.INPUT_SILENT, f"{self.url}: nothing came for {self.patience:g} s")
+        self._check_ending()
+
+    def _settings(self) -> SubscriberSettings:
+        # A server that is away is to be told of as that, and not as silence: it gets less time, and
+        # pauses that fit into the rest.
+        retry = RetryPolicy(
+            longest=min(LONGEST_PAUSE, self.patience / 20), give_up_after=0.9 * self.patience
+        )
+        return SubscriberSettings(
+            wait_for_channel=min(CHANNEL_WAIT, 0.9 * self.patience),
+            early_pause=min(EARLY_PAUSE, self.patience / 20),
+            retry=retry,
+        )
+
+    def _check_ending(self) -> None:
+        """A channel that was never there is a mistake; one that has gone is an end."""
+        gone = self._subscription is not None and self._subscription.ending is Ending.GONE
+        if gone and not self.statistics().segments:
+            raise StreamEnds(End.INPUT_UNAVAILABLE, f"{self.url}: {Ending.GONE.value}")
+
+
+@define(eq=False)
+class Output:
+    """The channel that is written."""
+
+    url: str
+    _publication: Publication | None = None
+
+    def statistics(self) -> PublicationStatistics:
+        """Counters so far."""
+        return self._publication.statistics() if self._publication else PublicationStatistics()
+
+    async def run(self, write: Callable[[Publication], Awaitable[None]]) -> None:
+        """Have the channel written. ``StreamEnds``: the channel ended first."""
+        try:
+            async with open_publication(
+                self.url, settings=PublisherSettings(create=True)
+            ) as self._publication:
+                await write(self._publication)
+        except ChannelEnded as error:
+            normal = error.ending in (Ending.CLOSED, Ending.GONE)
+            end = End.OUTPUT_ENDED if normal else End.OUTPUT_UNAVAILABLE
+            raise StreamEnds(end, str(error)) from error

@@ -1,0 +1,176 @@
+"""The stations of a stream's media, and the channels that join them.
+
+Every channel is bounded. When the input ends, its end walks down the line behind the last frame:
+each station closes what it writes to when what it reads has ended.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+import trio
+from attrs import define, field
+
+from trickle_core.mpegts import AccessUnit, Codec
+from trickle_trio.media.encode import VideoEncoderSettings
+from trickle_trio.media.frames import VideoFrame
+from trickle_trio.processor import Handlers
+from trickle_trio.publication import PublicationStatistics
+from trickle_trio.stream.decode import PictureDecoding, WaitingFrames
+from trickle_trio.stream.egress import Egress
+from trickle_trio.stream.encode import KeyRequest, PictureEncoding
+from trickle_trio.stream.ends import Input, Output
+from trickle_trio.stream.events import Events
+from trickle_trio.stream.farewell import finish_within
+from trickle_trio.stream.ingest import Ingest
+from trickle_trio.stream.meters import Meters, StreamStatistics
+from trickle_trio.stream.process import PictureHandling, Wishes
+from trickle_trio.stream.settings import StreamSettings
+from trickle_trio.stream.sound import SoundHandling
+from trickle_trio.stream.tap import Tap
+from trickle_trio.stream.throttle import Throttle
+from trickle_trio.stream.tracks import Tracks
+from trickle_trio.stream.watchdog import Report, Watchdog
+from trickle_trio.subscription import SubscriptionStatistics
+
+UNITS_WAITING: Final = 64
+"""Coded units between two stations: about a second, and no more than the network's own buffers
+hold."""
+
+FRAMES_READY: Final = 2
+"""Processed frames before the encoder: one that is encoded, one that is next."""
+
+
+@define(eq=False)
+class Line:
+    """The media of one stream. ``report``: where the faults of its handlers go."""
+
+    settings: StreamSettings
+    handlers: Handlers
+    meters: Meters
+    events: Events
+    report: Report
+    input_tap: Tap = field(factory=Tap)
+    output_tap: Tap = field(factory=Tap)
+    wishes: Wishes = field(init=False)
+    frames: WaitingFrames = field(init=False)
+    tracks: Tracks = field(init=False)
+    _input: Input | None = field(init=False)
+    _output: Output | None = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        settings, policy = self.settings, self.settings.policy
+        self.wishes = Wishes(
+            settings.size, Throttle(settings.max_framerate), not settings.detect_out_resolution
+        )
+        self.frames = WaitingFrames(policy.waiting_frames, policy.pace, self.meters)
+        self.tracks = Tracks(audio_codec=Codec.AAC if self.handlers.handles_audio else None)
+        source, target = settings.subscribe_url, settings.publish_url
+        self._input = Input(source, policy.input_timeout) if source else None
+        self._output = Output(target) if target else None
+
+    def statistics(self) -> StreamStatistics:
+        """A snapshot of the stream's numbers."""
+        read = self._input.statistics() if self._input else SubscriptionStatistics()
+        written = self._output.statistics() if self._output else PublicationStatistics()
+        return self.meters.snapshot(read, written)
+
+    def close(self) -> None:
+        """End the views of those who look on: nothing more will pass."""
+        self.input_tap.close()
+        self.output_tap.close()
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Start every station. Each ends by itself when what it reads does, or raises
+        ``StreamEnds``.
+        """
+        pictures_in, pictures_out = trio.open_memory_channel[AccessUnit](UNITS_WAITING)
+        coded_in, coded_out = trio.open_memory_channel[AccessUnit](UNITS_WAITING)
+        keys = KeyRequest()
+        with coded_in:  # who writes to it has a clone: the last one to close it ends the output
+            sound_in = self._start_sound(nursery, coded_in.clone())
+            processed_out = self._start_picture(nursery, pictures_out)
+            self._start_encoding(nursery, processed_out, coded_in.clone(), keys)
+        self._start_output(nursery, coded_out, keys)
+        nursery.start_soon(self._read, pictures_in, sound_in)
+
+    def _start_sound(
+        self, nursery: trio.Nursery, coded: trio.MemorySendChannel[AccessUnit]
+    ) -> trio.MemorySendChannel[AccessUnit]:
+        """Where the input's sound goes: past every station, or to that of its handler."""
+        if not self.handlers.handles_audio:
+            return coded
+        sound_in, sound_out = trio.open_memory_channel[AccessUnit](UNITS_WAITING)
+        handling = SoundHandling(self.handlers, self._watchdog(), self.meters)
+        nursery.start_soon(handling.run, sound_out, coded)
+        return sound_in
+
+    def _start_picture(
+        self, nursery: trio.Nursery, pictures: trio.MemoryReceiveChannel[AccessUnit]
+    ) -> trio.MemoryReceiveChannel[VideoFrame]:
+        """Where processed frames come from."""
+        processed_in, processed_out = trio.open_memory_channel[VideoFrame](FRAMES_READY)
+        nursery.start_soon(PictureDecoding(self.frames, self.meters).run, pictures)
+        handling = PictureHandling(self.handlers, self.wishes, self.meters, self._watchdog())
+        nursery.start_soon(handling.run, self.frames, processed_in)
+        return processed_out
+
+    def _start_encoding(
+        self,
+        nursery: trio.Nursery,
+        frames: trio.MemoryReceiveChannel[VideoFrame],
+        coded: trio.MemorySendChannel[AccessUnit],
+        keys: KeyRequest,
+    ) -> None:
+        if self._output is None:
+            nursery.start_soon(self._count_pictures, frames, coded)
+            return
+        seconds = self.settings.policy.segment_seconds
+        encoding = PictureEncoding(VideoEncoderSettings(), seconds, keys, self.meters)
+        nursery.start_soon(encoding.run, frames, coded)
+
+    def _start_output(
+        self, nursery: trio.Nursery, units: trio.MemoryReceiveChannel[AccessUnit], keys: KeyRequest
+    ) -> None:
+        if self._output is None:
+            nursery.start_soon(self._count_sound, units)
+            return
+        policy = self.settings.policy
+        egress = Egress(units, self.tracks, self.meters, self.output_tap, keys, policy, self.events)
+        write = partial(self._output.run, egress.run)
+        nursery.start_soon(finish_within, policy.farewell, write)
+
+    def _watchdog(self) -> Watchdog:
+        return Watchdog(self.settings.policy, self.report)
+
+    async def _read(
+        self,
+        pictures: trio.MemorySendChannel[AccessUnit],
+        sound: trio.MemorySendChannel[AccessUnit],
+    ) -> None:
+        """Read the input to its end; then nothing more comes into the pipe."""
+        with pictures, sound:
+            pace = self.settings.policy.pace
+            ingest = Ingest(
+                self.tracks, self.meters, self.input_tap, pace, self.events, pictures, sound
+            )
+            if self._input is not None:
+                await self._input.run(ingest.run)
+            else:
+                await trio.sleep_forever()  # frames may come through send_input_frame
+
+    async def _count_pictures(
+        self,
+        frames: trio.MemoryReceiveChannel[VideoFrame],
+        coded: trio.MemorySendChannel[AccessUnit],
+    ) -> None:
+        """Where there is no output, a processed frame has reached its end."""
+        with frames, coded:
+            async for frame in frames:
+                self.meters.picture_left(frame.timestamp)
+
+    async def _count_sound(self, units: trio.MemoryReceiveChannel[AccessUnit]) -> None:
+        with units:
+            async for _ in units:
+                self.meters.sound_left()

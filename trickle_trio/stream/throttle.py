@@ -1,0 +1,35 @@
+"""Keeping a stream below a number of frames a second, by the frames' own time."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from attrs import define
+
+EARLY: Final = 0.25
+"""The share of a frame's time by which a frame may come before its turn: clocks of cameras
+jitter."""
+
+
+@define
+class Throttle:
+    """Lets through at most ``rate`` frames a second, by their own time; ``rate`` may change.
+
+    Turns come one frame's time after another, however late each is taken: so 25 frames a second
+    become 24, and not the 23 that come of counting on from the last one taken. A turn that nobody
+    takes for most of a frame's time is gone: a pause is not made up for.
+    """
+
+    rate: float
+    _turn: float = -math.inf
+    """When the next frame is due."""
+
+    def passes(self, seconds: float) -> bool:
+        """Whether the frame of this time goes through. Times rise."""
+        step = 1 / self.rate
+        if seconds < self._turn - step * EARLY:
+            return False
+        is_missed = seconds > self._turn + step * (1 - EARLY)
+        self._turn = step + (seconds - step * EARLY if is_missed else self._turn)
+        return True

@@ -1,0 +1,31 @@
+"""The times of frames, on the stream's clock: whole numbers of 1/90000 s."""
+
+from __future__ import annotations
+
+from copy import copy
+from fractions import Fraction
+from typing import Final, TypeVar
+
+from trickle_core.mpegts import CLOCK_RATE
+from trickle_trio.media.frames import AudioFrame, VideoFrame
+
+TIME_BASE: Final = Fraction(1, CLOCK_RATE)
+
+Frame = TypeVar("Frame", VideoFrame, AudioFrame)
+
+
+def ticks_of(frame: VideoFrame | AudioFrame) -> int | None:
+    """A frame's time in 1/90000 s; None: what the user's code made of it is no time."""
+    try:
+        return round(frame.timestamp * frame.time_base * CLOCK_RATE)
+    except (TypeError, ValueError, ArithmeticError, AttributeError):
+        return None
+
+
+def stamped(frame: Frame, ticks: int) -> Frame:
+    """The frame with this time: a copy where it had another, for its maker may show it twice."""
+    if (frame.timestamp, frame.time_base) == (ticks, TIME_BASE):
+        return frame
+    other = copy(frame)
+    other.timestamp, other.time_base = ticks, TIME_BASE
+    return other
