@@ -266,6 +266,17 @@ def test_every_write_puts_the_sweep_off(house: House) -> None:
     assert not house.relay.channels, "the next one is swept too"
 
 
+@pytest.mark.parametrize("body", [[], [b"x"]])
+def test_a_segments_end_puts_the_sweep_off_too(house: House, body: list[bytes]) -> None:
+    writer = house.writer("/a/0")
+    for piece in body:
+        house.write(writer, piece)
+    house.wait(200)
+    house.end(writer)
+    house.wait(299)
+    assert "a" in house.relay.channels
+
+
 def test_an_infinite_idle_timeout_never_sweeps(house_of: HouseOf) -> None:
     house = house_of(idle_timeout=float("inf"))
     house.answer("POST", "/a")

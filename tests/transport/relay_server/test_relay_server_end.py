@@ -23,8 +23,10 @@ def open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-async def test_at_the_end_everybody_is_told(serving: Serving) -> None:
-    async with serving(limits=ServerLimits(close_delay=0.2)) as running:
+async def test_at_the_end_everybody_is_told(
+    serving: Serving, patient_clock: trio.testing.MockClock
+) -> None:
+    async with serving(at_most=500, limits=ServerLimits(close_delay=0.2)) as running:
         publisher, waiting, inside, idle = [await running.client() for _ in range(4)]
         await idle.ask("POST", "/a")
         await publisher.begin("POST", "/a/0")
@@ -34,6 +36,7 @@ async def test_at_the_end_everybody_is_told(serving: Serving) -> None:
         await waiting.begin("GET", "/a/1")
         await trio.testing.wait_all_tasks_blocked(0.01)
         with trio.CancelScope(shield=True):
+            stopped = trio.current_time()
             running.stop()
             reply = await waiting.reply()
             assert (reply.status, reply.headers["lp-trickle-closed"]) == (200, "terminated")
@@ -43,6 +46,7 @@ async def test_at_the_end_everybody_is_told(serving: Serving) -> None:
             assert (await publisher.reply()).headers["lp-trickle-closed"] == "terminated"
             for client in (publisher, waiting, inside, idle):
                 assert await client.rest() == b""
+            assert trio.current_time() - stopped < 1, "nobody is left to wait for"
 
 
 async def test_the_farewell_is_bounded(

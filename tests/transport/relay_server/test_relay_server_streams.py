@@ -152,6 +152,19 @@ async def test_a_stalled_reader_disturbs_nobody_and_is_dropped(
         assert received.endswith(b"<reset>") or not received.endswith(b"0\r\n\r\n")
 
 
+async def test_a_publisher_waits_for_a_stalled_reader_only_for_a_moment(
+    serving: Serving, patient_clock: trio.testing.MockClock
+) -> None:
+    async with serving(at_most=500, settings=RelaySettings(window=1)) as running:
+        publisher = await running.client()
+        await publisher.ask("POST", "/a")
+        stalled = await stall(running, "/a/0")
+        started = trio.current_time()
+        await publish(publisher, 2, 16 * MIB)
+        assert trio.current_time() - started < 2
+        stalled.stream.socket.close()
+
+
 async def test_what_stalled_readers_hold_is_bounded(serving: Serving) -> None:
     settings = RelaySettings(max_channel_bytes=4 * MIB, max_segment_bytes=2 * MIB, patience=0)
     async with serving(settings=settings) as running:
