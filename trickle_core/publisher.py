@@ -70,10 +70,6 @@ FAR_AHEAD: Final = 999_999_999
 TOO_LARGE: Final = 413
 """The one refusal that speaks of a segment and not of its writer."""
 
-MOST_SETTLING: Final = wire.WINDOW
-"""So many segments may wait for their answers; then the writer waits too. What is older has left
-the server's window."""
-
 
 class Line(Enum):
     """What the request towards the server is doing."""
@@ -115,6 +111,8 @@ class Trigger(Enum):
     """No connection, a broken one, a server's fault, an answer that makes no sense or never comes."""
     RECALL = auto()
     """The segment just granted was refused before its first byte: it is opened again."""
+    RETURN = auto()
+    """The writer wants nothing with the segment just granted: its POST waits for another."""
     CLOSE = auto()
     """The user of this machine leaves."""
     DELETE = auto()
@@ -137,12 +135,18 @@ TRANSITIONS: Final[Mapping[Line, Mapping[Trigger, Line]]] = {
     Line.CREATING: {**_WAITING, Trigger.LOCATE: Line.LOCATING, Trigger.POST: Line.OPEN},
     Line.LOCATING: {**_WAITING, Trigger.POST: Line.OPEN, Trigger.PROBE: Line.PROBING},
     Line.PROBING: {**_WAITING, Trigger.POST: Line.OPEN},
-    Line.OPEN: {**_WAITING, Trigger.TAKEN: Line.OPEN, Trigger.RECALL: Line.PAUSED},
+    Line.OPEN: {
+        **_WAITING,
+        Trigger.TAKEN: Line.OPEN,
+        Trigger.RECALL: Line.PAUSED,
+        Trigger.RETURN: Line.OPEN,
+    },
     Line.PAUSED: {
         Trigger.CREATE: Line.CREATING,
         Trigger.LOCATE: Line.LOCATING,
         Trigger.POST: Line.OPEN,
         Trigger.RECALL: Line.PAUSED,
+        Trigger.RETURN: Line.OPEN,
         Trigger.END: Line.OVER,
         Trigger.CLOSE: Line.CLOSING,
     },
@@ -238,13 +242,18 @@ class Publisher:
         self._settling[request] = (self._write_seq, now + self.settings.settle)
         return [EndBody(request)]
 
-    def drop_segment(self, now: float) -> list[Command]:
-        """The segment is given up, or no longer waited for: readers that hang in it are sent on."""
+    def drop_segment(self, now: float, *, untouched: bool = False) -> list[Command]:
+        """The segment is given up, or no longer waited for: readers that hang in it are sent on.
+
+        ``untouched``: not a byte of it has left, so its POST and its number serve the next one.
+        """
         writer, self.writer = self.writer, Writer.AWAY
         if writer is Writer.AWAY:
             raise LocalProtocolError("drop_segment while AWAY")
         if writer is not Writer.WRITING:
             return []
+        if untouched:
+            return self._return()
         request, self._write_request = self._write_request, -1
         self.lost += 1
         return [Abort(request), *self._close_segment(self._write_seq, now)]
@@ -328,9 +337,12 @@ class Publisher:
         return OpenPost(self._begin_request(now, math.inf), seq, reset=not below)
 
     def _grant(self, now: float) -> list[Command]:
-        """Give the open POST to a writer that waits for it, and open the next."""
-        ready = self.line is Line.OPEN and len(self._settling) < MOST_SETTLING
-        if not ready or self.writer is not Writer.WAITING or self._seq is None:
+        """Give the open POST to a writer that waits for it, and open the next, if that one still
+        fits in the server's window: it would push out, and so cut, what is settling.
+        """
+        if self.line is not Line.OPEN or self.writer is not Writer.WAITING or self._seq is None:
+            return []
+        if any(self._seq + 1 - seq >= wire.WINDOW for seq, _ in self._settling.values()):
             return []
         self._fire(Trigger.TAKEN)
         self._backoff.served(now - self._opened)
@@ -466,6 +478,17 @@ class Publisher:
         self.writer = Writer.WAITING
         self._fire(Trigger.RECALL)
         self._timer = again
+        return orders
+
+    def _return(self) -> list[Command]:
+        """The POST waits for another segment; the one that was preconnected behind it would come
+        too early.
+        """
+        orders = self._hang_up()
+        self._line_request, self._write_request = self._write_request, -1
+        self._seq = self._write_seq
+        self._fire(Trigger.RETURN)
+        self._timer = math.inf
         return orders
 
     def _strike(self, seq: int, now: float) -> list[Command]:

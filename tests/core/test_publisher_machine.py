@@ -38,7 +38,6 @@ from trickle_core.commands import (
 from trickle_core.errors import LocalProtocolError
 from trickle_core.events import Cause, Event, RequestFailed, RequestFinished, ResponseStarted
 from trickle_core.publisher import (
-    MOST_SETTLING,
     TRANSITIONS,
     Line,
     Publisher,
@@ -156,6 +155,10 @@ def followers(machine: Watched, now: float) -> Iterator[Watched]:
     for event in network(machine):
         after = machine.copy()
         after.receive(event, now)  # whatever a server does, nothing is raised
+        yield after
+    if machine.writer is Writer.WRITING:
+        after = machine.copy()
+        after.drop_segment(now, untouched=True)
         yield after
     due = machine.deadline()
     if due < math.inf:
@@ -418,6 +421,18 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.machine.writer is not Writer.AWAY)
     @rule()
     def drop(self) -> None:
+        if self.writing is None or self.exchanges[self.writing].sent:
+            self.obey(self.machine.drop_segment(self.now), given_up=self.writing)
+            return
+        exchange = self.exchanges[self.writing]
+        exchange.granted, self.writing = False, None
+        self.begun -= 1
+        self.obey(self.machine.drop_segment(self.now, untouched=True))
+        assert exchange in self.exchanges.values(), "it waits for another segment"
+
+    @precondition(lambda self: self.writing is not None)
+    @rule()
+    def drop_without_a_word(self) -> None:
         self.obey(self.machine.drop_segment(self.now), given_up=self.writing)
 
     @rule(seconds=st.sampled_from([0.01, 0.2, 1.0, 12.0, 100.0]))
@@ -473,7 +488,7 @@ class History(RuleBasedStateMachine):
         posts = [it for it in self.exchanges.values() if isinstance(it.order, OpenPost)]
         assert sum(not it.granted for it in posts) <= 1
         assert sum(it.granted and not it.whole for it in posts) <= 1
-        assert sum(it.whole for it in posts) <= MOST_SETTLING
+        assert sum(it.whole for it in posts) < wire.WINDOW
         assert len(self.exchanges) - len(posts) <= 2  # a question or nothing, and a DELETE
         patience = self.machine.settings.settle
         waits = any(

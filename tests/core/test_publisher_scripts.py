@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from trickle_core import wire
 from trickle_core.commands import (
     Abort,
     AskNext,
@@ -24,13 +25,15 @@ from trickle_core.errors import LocalProtocolError
 from trickle_core.events import Cause, Event, RequestFailed, RequestFinished, ResponseStarted
 from trickle_core.publisher import (
     FAR_AHEAD,
-    MOST_SETTLING,
     Line,
     Publisher,
     PublisherSettings,
     Writer,
 )
 from trickle_core.retry import RetryPolicy
+
+SETTLING = wire.WINDOW - 1
+"""So many segments and the one preconnected behind them fill the server's window."""
 
 RETRY = RetryPolicy(first=0.1, growth=2, longest=5, spread=0.5, give_up_after=30)
 
@@ -196,13 +199,28 @@ def test_an_empty_segment_is_a_segment() -> None:
 
 def test_a_writer_waits_for_a_server_that_does_not_keep_up() -> None:
     machine = opened()
-    for seq in range(MOST_SETTLING):
+    for seq in range(SETTLING):
         assert Grant(seq + 1, seq) in machine.begin_segment(now=1.0)
         machine.end_segment(now=1.0)
     assert machine.begin_segment(now=1.0) == []
     assert machine.writer is Writer.WAITING
-    granted = [Grant(6, 5), OpenPost(7, 6)]
-    assert machine.receive(head(2), now=3.0) == [Discard(2), *granted]
+    granted = [Grant(5, 4), OpenPost(6, 5)]
+    assert machine.receive(head(2), now=3.0) == [Discard(2)]  # an older one is still on its way
+    assert machine.receive(head(1), now=3.0) == [Discard(1), *granted]
+
+
+def test_what_fills_the_window_is_numbers_not_segments() -> None:
+    machine = opened()
+    for _ in range(2):
+        machine.begin_segment(now=1.0)
+        machine.end_segment(now=1.0)
+    machine.begin_segment(now=1.0)
+    machine.drop_segment(now=1.0)
+    machine.begin_segment(now=1.0)
+    machine.end_segment(now=1.0)
+    assert machine.begin_segment(now=1.0) == []  # the POST of 5 would push 0 out
+    granted = [Grant(6, 4), OpenPost(7, 5)]
+    assert machine.receive(head(1), now=3.0) == [Discard(1), *granted]
 
 
 # -- reset: only where nothing of ours is under way below
@@ -444,6 +462,23 @@ def test_a_segment_can_be_given_up() -> None:
     assert machine.begin_segment(now=1.0) == [Grant(2, 4), OpenPost(4, 5)]
 
 
+def test_one_of_which_nothing_has_left_leaves_no_gap() -> None:
+    """A number that is passed over is a trap: readers can come for it later, and wait in it."""
+    machine = writing(first=3)
+    assert machine.drop_segment(now=1.0, untouched=True) == [Abort(2)]
+    assert machine.deadline() == math.inf
+    assert machine.begin_segment(now=2.0) == [Grant(1, 3), OpenPost(3, 4)]
+    assert machine.lost == 0
+
+
+def test_not_even_where_the_next_post_is_being_opened_again() -> None:
+    machine = writing(first=3)
+    machine.receive(broken(2), now=1.0)
+    assert machine.drop_segment(now=1.0, untouched=True) == []
+    assert machine.deadline() == math.inf
+    assert machine.begin_segment(now=2.0) == [Grant(1, 3), OpenPost(3, 4)]
+
+
 def test_so_can_one_that_was_not_granted_yet() -> None:
     machine = machine_with()
     machine.start(now=0.0)
@@ -503,11 +538,11 @@ def test_so_is_one_that_is_never_answered() -> None:
 
 def test_the_writer_goes_on_when_one_is_lost() -> None:
     machine = opened(settle=4.0)
-    for request in range(1, 1 + MOST_SETTLING):
+    for request in range(1, 1 + SETTLING):
         machine.begin_segment(now=1.0 * request)
         machine.end_segment(now=1.0 * request)
     machine.begin_segment(now=5.0)
-    expected = [Abort(1), Delete(7, 0), Grant(6, 5), OpenPost(8, 6)]
+    expected = [Abort(1), Delete(6, 0), Grant(5, 4), OpenPost(7, 5)]
     assert machine.handle_timeout(now=5.0) == expected
 
 
