@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
@@ -218,6 +219,63 @@ async def collect(url: str, into: list[bytes], *, start: int = 0) -> None:
             data = await segment.read()
             assert not segment.truncated
             into.append(data)
+
+
+@define
+class Proxy:
+    """Stands before a server, and breaks its connections when it is told to."""
+
+    url: str
+    _port: int
+    _open: set[trio.SocketStream] = field(factory=set)
+    is_down: bool = False
+
+    def cut(self) -> None:
+        """Reset every connection, now."""
+        for stream in self._open:
+            linger = struct.pack("ii", 1, 0)
+            stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, linger)
+            stream.socket.close()
+
+    def down(self) -> None:
+        """Reset every connection, and each new one, until ``is_down`` is False again."""
+        self.is_down = True
+        self.cut()
+
+    async def serve(self, client: trio.SocketStream) -> None:
+        self._open.add(client)
+        try:
+            if self.is_down:
+                self.cut()
+                return
+            with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+                async with await trio.open_tcp_stream("127.0.0.1", self._port) as server:
+                    self._open.add(server)
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(_forward, client, server, nursery.cancel_scope)
+                        nursery.start_soon(_forward, server, client, nursery.cancel_scope)
+                    self._open.discard(server)
+        finally:
+            self._open.discard(client)
+
+
+async def _forward(
+    source: trio.SocketStream, target: trio.SocketStream, scope: trio.CancelScope
+) -> None:
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        async for data in source:
+            await target.send_all(data)
+    scope.cancel()
+
+
+@pytest.fixture
+async def proxy(relay: str, nursery: trio.Nursery) -> Proxy:
+    """The relay, with something between that can break."""
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    proxy = Proxy(f"http://127.0.0.1:{port}", int(relay.rpartition(":")[2]))
+    nursery.start_soon(trio.serve_listeners, proxy.serve, [listener])
+    return proxy
 
 
 # -- whole streams

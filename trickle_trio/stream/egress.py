@@ -67,14 +67,13 @@ class Egress:
 
     async def _fill(self, segment: OutgoingSegment, first: AccessUnit) -> AccessUnit | None:
         muxer = self._begin()
-        await segment.send(muxer.tables())
-        await self._write(segment, muxer, first)
+        await self._write(segment, first, muxer.tables() + muxer.write(first))
         while (unit := await self._next()) is not None:
             place = self._place(unit)
             if place is Place.FIRST:
                 return unit
             if place is Place.WITHIN:
-                await self._write(segment, muxer, unit)
+                await self._write(segment, unit, muxer.write(unit))
             else:
                 self._drop(unit)
         return None
@@ -130,8 +129,12 @@ class Egress:
                     return None
         return self._ready.popleft()
 
-    async def _write(self, segment: OutgoingSegment, muxer: Muxer, unit: AccessUnit) -> None:
-        await segment.send(muxer.write(unit))
+    async def _write(self, segment: OutgoingSegment, unit: AccessUnit, data: bytes) -> None:
+        try:
+            await segment.send(data)
+        except SegmentLost:
+            self._drop(unit)
+            raise
         if unit.stream.codec.is_video:
             self.meters.picture_left(unit.pts)
         else:

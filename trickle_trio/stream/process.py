@@ -36,6 +36,8 @@ class _Turn:
     """A frame's place in the order of leaving."""
 
     frame: VideoFrame
+    ticks: int
+    """Its time. Kept apart, for the handler may change the frame."""
     before: trio.Event
     """The frame before has left."""
     left: trio.Event = field(factory=trio.Event)
@@ -71,7 +73,7 @@ class PictureHandling:
             given = self._fitted(turn.frame)
             result = await self._process(given)
             await turn.before.wait()
-            processed = self._finished(result, given)
+            processed = self._finished(result, given, turn.ticks)
             if processed is not None:
                 await out.send(processed)
             turn.left.set()
@@ -83,7 +85,7 @@ class PictureHandling:
         async with self._taking:
             async for frame in frames:
                 if self.wishes.throttle.passes(frame.seconds):
-                    turn = _Turn(frame, self._newest)
+                    turn = _Turn(frame, frame.timestamp, self._newest)
                     self._newest = turn.left
                     return turn
                 self.meters.drop(Drop.FRAMERATE)
@@ -98,12 +100,12 @@ class PictureHandling:
             return await self.watchdog.call("video", partial(self.handlers.video, given), instead)
 
     def _finished(
-        self, result: VideoFrame | VideoProcessingResult, given: VideoFrame
+        self, result: VideoFrame | VideoProcessingResult, given: VideoFrame, now: int
     ) -> VideoFrame | None:
         if isinstance(result, VideoProcessingResult):
             self.meters.drop(Drop.WITHHELD)
             return None
-        return self._in_time(self._in_size(result, given), given)
+        return self._in_time(self._in_size(result, given), now)
 
     def _in_size(self, result: VideoFrame, given: VideoFrame) -> VideoFrame:
         same = (result.width, result.height) == (given.width, given.height)
@@ -111,11 +113,10 @@ class PictureHandling:
             return result
         return result.fitted(given.width, given.height)
 
-    def _in_time(self, result: VideoFrame, given: VideoFrame) -> VideoFrame | None:
+    def _in_time(self, result: VideoFrame, now: int) -> VideoFrame | None:
         """Output time rises. A frame whose own time cannot be, because something as late has left,
         or because nothing so late has come in, is shown in place of the frame it was made of.
         """
-        now = ticks_of(given) or 0
         ticks = ticks_of(result)
         if ticks is None or not self._last < ticks <= now:
             ticks = now

@@ -4,13 +4,15 @@ coded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Final
 
 import trio
 from attrs import define
 
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit, ElementaryStream
+from trickle_trio.media.audio_frame import channels_of, dtype_of
 from trickle_trio.media.decode import AudioDecoder, DecoderStatistics
 from trickle_trio.media.encode import AudioEncoder, AudioEncoderStatistics
 from trickle_trio.media.frames import AudioFrame
@@ -20,6 +22,9 @@ from trickle_trio.stream.threads import in_codec_thread
 from trickle_trio.stream.times import stamped, ticks_of
 from trickle_trio.stream.tracks import AUDIO_PID
 from trickle_trio.stream.watchdog import Watchdog
+
+HIGHEST_RATE: Final = 768_000
+"""Samples a second: twice what any converter gives."""
 
 
 @define(eq=False)
@@ -65,12 +70,20 @@ class SoundHandling:
         self, frames: list[AudioFrame], out: trio.MemorySendChannel[AccessUnit]
     ) -> None:
         for frame in frames:
+            time = frame.timestamp  # the handler may change the frame
             with self.meters.stage("sound handler"):
                 results = await self.watchdog.call(
                     "audio", partial(self.handlers.audio, frame), [frame]
                 )
-            for result in _timed(results, frame):
+            for result in _timed(filter(self._is_sound, results), time):
                 await self._encode(result, out)
+
+    def _is_sound(self, frame: AudioFrame) -> bool:
+        """Whether what a handler returned can be encoded; where not, that is told."""
+        fault = fault_of(frame)
+        if fault is not None:
+            self.watchdog.report("audio", fault)
+        return fault is None
 
     async def _encode(self, frame: AudioFrame, out: trio.MemorySendChannel[AccessUnit]) -> None:
         if self._encoder is None or self._encoder.needs_new(frame):
@@ -119,14 +132,25 @@ class SoundHandling:
                 codec.close()
 
 
-def _timed(results: list[AudioFrame], given: AudioFrame) -> Iterator[AudioFrame]:
-    """What a handler made of a frame, with times that can be: a frame that was made without one, or
-    that lies a second ahead of what has come in, follows what is before it.
+def fault_of(frame: AudioFrame) -> Exception | None:
+    """What is wrong with a frame that the user's code has made, or changed."""
+    try:
+        channels_of(frame.layout)
+        dtype_of(frame.format)
+        is_rate = 0 < frame.rate <= HIGHEST_RATE
+    except (TypeError, ValueError, AttributeError) as error:
+        return error
+    return None if is_rate else ValueError(f"{frame.rate!r} is no sample rate")
+
+
+def _timed(results: Iterable[AudioFrame], time: int) -> Iterator[AudioFrame]:
+    """What a handler made of the frame of this time, with times that can be: a frame that was made
+    without one, or that lies a second ahead of what has come in, follows what is before it.
     """
-    now = following = ticks_of(given) or 0
+    following = time
     for frame in results:
         ticks = ticks_of(frame)
-        if not ticks or ticks > now + CLOCK_RATE:
+        if not ticks or ticks > time + CLOCK_RATE:
             ticks = following
         following = ticks + round(frame.duration * CLOCK_RATE)
         yield stamped(frame, ticks)

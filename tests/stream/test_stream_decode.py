@@ -1,0 +1,188 @@
+"""Coded pictures to frames that wait: codecs change, units are damaged, handlers are slow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import trio
+from attrs import evolve
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trickle_core.mpegts import AccessUnit
+from trickle_trio.media.frames import VideoFrame
+from trickle_trio.stream.decode import BATCH, PictureDecoding, WaitingFrames
+from trickle_trio.stream.meters import Drop, Meters
+from trickle_trio.stream.settings import Pace
+
+
+def frame(time: int) -> VideoFrame:
+    return VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), time)
+
+
+async def decoded(
+    units: Sequence[AccessUnit], meters: Meters, pace: Pace = Pace.EVERY_FRAME
+) -> list[VideoFrame]:
+    """What comes out of the station for these units, to its end."""
+    frames = WaitingFrames(4, pace, meters)
+    units_in, units_out = trio.open_memory_channel[AccessUnit](8)
+    got: list[VideoFrame] = []
+
+    async def take() -> None:
+        got.extend([frame async for frame in frames])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(PictureDecoding(frames, meters).run, units_out)
+        nursery.start_soon(take)
+        with units_in:
+            for unit in units:
+                await units_in.send(unit)
+    return got
+
+
+def times(frames: Sequence[VideoFrame]) -> list[int]:
+    return [each.timestamp for each in frames]
+
+
+class TestWaitingFrames:
+    async def test_live_the_oldest_goes_and_is_counted(self, autojump_clock: MockClock) -> None:
+        meters = Meters()
+        frames = WaitingFrames(3, Pace.LIVE, meters)
+        with trio.fail_after(1), frames:
+            for time in range(10):
+                assert await frames.put(frame(time))
+        assert times([each async for each in frames]) == [7, 8, 9]
+        assert meters.dropped == {Drop.SLOW_HANDLER: 7}
+
+    async def test_where_every_frame_counts_it_waits(self, autojump_clock: MockClock) -> None:
+        meters = Meters()
+        frames = WaitingFrames(3, Pace.EVERY_FRAME, meters)
+        with trio.move_on_after(1) as scope:
+            for time in range(10):
+                await frames.put(frame(time))
+        assert scope.cancelled_caught
+        with frames:
+            pass
+        assert times([each async for each in frames]) == [0, 1, 2]
+        assert not meters.dropped
+
+    @pytest.mark.parametrize("pace", Pace)
+    async def test_after_the_end_it_is_too_late(self, pace: Pace) -> None:
+        frames = WaitingFrames(3, pace, Meters())
+        with frames:
+            pass
+        assert not await frames.put(frame(0))
+
+
+class TestPictureDecoding:
+    async def test_every_picture_comes_out_with_its_time(self, kit: Any) -> None:
+        units, meters = kit.pictures(40), Meters()
+        frames = await decoded(units, meters)
+        assert times(frames) == [unit.pts for unit in units]
+        for number, each in enumerate(frames):
+            assert abs(each.to_ndarray().mean() - kit.grey(number)) < 4
+        assert meters.size_in == (160, 96)
+        assert not meters.dropped
+        assert not meters.errors
+
+    async def test_what_waits_is_decoded_in_one_go_but_not_without_bound(self, kit: Any) -> None:
+        """One call into a thread for each batch, which is what keeps up behind a held loop."""
+        meters = Meters()
+        frames = WaitingFrames(100, Pace.EVERY_FRAME, meters)
+        units_in, units_out = trio.open_memory_channel[AccessUnit](100)
+        for unit in kit.pictures(20):
+            units_in.send_nowait(unit)
+        units_in.close()
+        await PictureDecoding(frames, meters).run(units_out)
+        assert meters.stages()["decode"].count == -(-20 // BATCH)
+        assert len([each async for each in frames]) == 20
+
+    async def test_another_codec_gets_another_decoder_and_nothing_is_lost(self, kit: Any) -> None:
+        start = kit.START + 10 * kit.STEP
+        first = kit.pictures(10)
+        second = kit.pictures(10, encoder="libx265", start=start, first=10, size=(192, 112))
+        third = kit.pictures(10, start=start + 10 * kit.STEP, first=20)
+        units = first + second + third
+        assert len({unit.stream for unit in units}) == 2
+        frames = await decoded(units, Meters())
+        assert times(frames) == [unit.pts for unit in units]
+        assert [each.width for each in frames] == [160] * 10 + [192] * 10 + [160] * 10
+
+    async def test_another_size_of_the_same_codec_goes_on(self, kit: Any) -> None:
+        start = kit.START + 10 * kit.STEP
+        units = kit.pictures(10) + kit.pictures(10, start=start, size=(320, 180))
+        frames = await decoded(units, Meters())
+        assert [(each.width, each.height) for each in frames] == [(160, 96)] * 10 + [
+            (320, 180)
+        ] * 10
+
+    async def test_behind_damage_it_goes_on_at_the_next_key_frame(self, kit: Any) -> None:
+        units, meters = list(kit.pictures(30, gop=10)), Meters()
+        units[13] = evolve(units[13], damaged=True)
+        frames = await decoded(units, meters)
+        assert times(frames) == [unit.pts for unit in units[:13] + units[20:]]
+        assert meters.dropped == {Drop.DAMAGED: 7}
+        assert meters.errors["decode"] == 1
+        assert meters.last_error == "the unit arrived damaged"
+
+    async def test_garbage_is_counted_and_survived(self, kit: Any) -> None:
+        units, meters = list(kit.pictures(30, gop=10)), Meters()
+        units[5] = evolve(units[5], data=b"\x00\x00\x00\x01\x65" + bytes(range(256)))
+        frames = await decoded(units, meters)
+        assert set(times(frames)) >= {unit.pts for unit in units[10:]}
+        assert meters.dropped[Drop.DAMAGED] + len(frames) >= 29
+
+    async def test_a_slow_handler_does_not_hold_the_decoder_up(self, kit: Any) -> None:
+        """Saturation, live: the newest frames wait, the input is never held back."""
+        units, meters = kit.pictures(40), Meters()
+        frames = WaitingFrames(4, Pace.LIVE, meters)
+        units_in, units_out = trio.open_memory_channel[AccessUnit](1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(PictureDecoding(frames, meters).run, units_out)
+            with units_in:
+                for unit in units:
+                    await units_in.send(unit)
+        assert times([each async for each in frames]) == [unit.pts for unit in units[-4:]]
+        assert meters.dropped == {Drop.SLOW_HANDLER: 36}
+
+    async def test_where_every_frame_counts_a_slow_handler_holds_the_input_back(
+        self, kit: Any
+    ) -> None:
+        """Saturation: no more is taken than what waits, what was decoded, and the channel."""
+        meters = Meters()
+        frames = WaitingFrames(4, Pace.EVERY_FRAME, meters)
+        units_in, units_out = trio.open_memory_channel[AccessUnit](2)
+        sent = 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(PictureDecoding(frames, meters).run, units_out)
+
+            async def send() -> None:
+                nonlocal sent
+                for unit in kit.pictures(40):
+                    await units_in.send(unit)
+                    sent += 1
+
+            nursery.start_soon(send)
+            while frames._put.statistics().tasks_waiting_send == 0:
+                await trio.lowlevel.checkpoint()
+            await wait_all_tasks_blocked()
+            assert sent <= 4 + BATCH + 2 + 1
+            nursery.cancel_scope.cancel()
+
+    async def test_a_cancellation_closes_the_decoder_and_its_channel(self, kit: Any) -> None:
+        frames = WaitingFrames(4, Pace.LIVE, Meters())
+        units_in, units_out = trio.open_memory_channel[AccessUnit](100)
+        for unit in kit.pictures(40):
+            units_in.send_nowait(unit)
+        station = PictureDecoding(frames, Meters())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(station.run, units_out)
+            await anext(aiter(frames))
+            nursery.cancel_scope.cancel()
+        assert station._decoder is not None
+        with pytest.raises(RuntimeError, match="closed"):
+            station._decoder.flush()
+        with pytest.raises(trio.BrokenResourceError):
+            units_in.send_nowait(kit.pictures(1)[0])
