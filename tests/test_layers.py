@@ -34,7 +34,7 @@ OUTSIDE: tuple[set[str], ...] = (
     {"attrs", "trio", "httpx", "h11"},
     {"attrs", "av", "numpy", "torch"},
     {"attrs", "trio", "numpy", "torch"},
-    {"attrs", "trio", "httpx"},
+    {"attrs", "trio", "httpx", "outcome"},
     {"attrs", "trio", "httpx", "quart", "quart_trio", "hypercorn"},
     {"attrs", "trio", "httpx", "click", "torch", "watchfiles"},
 )

@@ -16,7 +16,7 @@ from trickle_trio.media.decode import DecoderStatistics, VideoDecoder
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.settings import Pace
-from trickle_trio.stream.threads import in_codec_thread
+from trickle_trio.stream.threads import CodecThread
 
 BATCH: Final = 8
 """Units that are decoded in one go at most: decoded pictures are large."""
@@ -81,10 +81,11 @@ class PictureDecoding:
     meters: Meters
     _decoder: VideoDecoder | None = None
     _track: ElementaryStream | None = None
+    _thread: CodecThread = field(init=False)
 
     async def run(self, units: trio.MemoryReceiveChannel[AccessUnit]) -> None:
         """Decode until the units end, and what the decoder still holds then."""
-        with units, self.frames:
+        with CodecThread("trickle decode") as self._thread, units, self.frames:
             try:
                 async for unit in units:
                     for track, batch in groupby(_with_waiting(unit, units), _track_of):
@@ -100,7 +101,7 @@ class PictureDecoding:
             self._decoder, self._track = VideoDecoder(track.codec), track
         before = self._decoder.statistics()
         with self.meters.stage("decode"):
-            frames = await in_codec_thread(partial(_decode_all, self._decoder, batch))
+            frames = await self._thread.run(partial(_decode_all, self._decoder, batch))
         self._count(before, self._decoder.statistics())
         await self._pass_on(frames)
 
@@ -112,7 +113,7 @@ class PictureDecoding:
 
     async def _finish(self) -> None:
         if self._decoder is not None:
-            await self._pass_on(await in_codec_thread(self._decoder.flush))
+            await self._pass_on(await self._thread.run(self._decoder.flush))
 
     async def _pass_on(self, frames: list[VideoFrame]) -> None:
         for frame in frames:

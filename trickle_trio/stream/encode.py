@@ -9,13 +9,13 @@ from functools import partial
 from typing import Final
 
 import trio
-from attrs import define
+from attrs import define, field
 
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit
 from trickle_trio.media.encode import EncoderStatistics, VideoEncoder, VideoEncoderSettings
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.stream.meters import Drop, Meters
-from trickle_trio.stream.threads import in_codec_thread
+from trickle_trio.stream.threads import CodecThread
 from trickle_trio.stream.tracks import VIDEO_PID
 
 TOLERANCE: Final = CLOCK_RATE // 1000
@@ -45,6 +45,7 @@ class PictureEncoding:
     meters: Meters
     _last_key: float = -math.inf
     _resized: float = -math.inf
+    _thread: CodecThread = field(init=False)
 
     async def run(
         self,
@@ -53,7 +54,7 @@ class PictureEncoding:
     ) -> None:
         """Encode until the frames end, and what the encoder still holds then."""
         encoder = VideoEncoder(self.settings, pid=VIDEO_PID)
-        with frames, out:
+        with CodecThread("trickle encode") as self._thread, frames, out:
             try:
                 async for frame in frames:
                     await self._take(encoder, frame, out)
@@ -80,7 +81,7 @@ class PictureEncoding:
             self.keys.wanted = False  # from here on it is the encoder's, also when this one fails
             self._last_key = frame.timestamp
         with self.meters.stage("encode"):
-            return await in_codec_thread(partial(encoder.encode, frame, key=key))
+            return await self._thread.run(partial(encoder.encode, frame, key=key))
 
     def _segment_is_full(self, frame: VideoFrame) -> bool:
         age = frame.timestamp - self._last_key
@@ -93,7 +94,7 @@ class PictureEncoding:
             self.meters.error("encode", now.last_error or "")
 
     async def _finish(self, encoder: VideoEncoder, out: trio.MemorySendChannel[AccessUnit]) -> None:
-        await self._pass_on(await in_codec_thread(encoder.flush), out)
+        await self._pass_on(await self._thread.run(encoder.flush), out)
 
     async def _pass_on(
         self, units: list[AccessUnit], out: trio.MemorySendChannel[AccessUnit]

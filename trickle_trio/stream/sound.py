@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 import trio
-from attrs import define
+from attrs import define, field
 
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit, ElementaryStream
 from trickle_trio.media.audio_frame import channels_of, dtype_of
@@ -18,7 +18,7 @@ from trickle_trio.media.encode import AudioEncoder, AudioEncoderStatistics
 from trickle_trio.media.frames import AudioFrame
 from trickle_trio.processor import Handlers
 from trickle_trio.stream.meters import Meters
-from trickle_trio.stream.threads import in_codec_thread
+from trickle_trio.stream.threads import CodecThread
 from trickle_trio.stream.times import stamped, ticks_of
 from trickle_trio.stream.tracks import AUDIO_PID
 from trickle_trio.stream.watchdog import Watchdog
@@ -40,6 +40,7 @@ class SoundHandling:
     _encoder: AudioEncoder | None = None
     _track: ElementaryStream | None = None
     _last: int | None = None
+    _thread: CodecThread = field(init=False)
 
     async def run(
         self,
@@ -47,7 +48,7 @@ class SoundHandling:
         out: trio.MemorySendChannel[AccessUnit],
     ) -> None:
         """Process until the units end, and what the codecs still hold then."""
-        with units, out:
+        with CodecThread("trickle sound") as self._thread, units, out:
             try:
                 async for unit in units:
                     await self._take(unit, out)
@@ -62,7 +63,7 @@ class SoundHandling:
             self._decoder, self._track = AudioDecoder(unit.stream), unit.stream
         before = self._decoder.statistics()
         with self.meters.stage("decode sound"):
-            frames = await in_codec_thread(partial(self._decoder.decode, unit))
+            frames = await self._thread.run(partial(self._decoder.decode, unit))
         self._count_decoded(before, self._decoder.statistics())
         await self._process(frames, out)
 
@@ -91,7 +92,7 @@ class SoundHandling:
             self._encoder = AudioEncoder.like(frame, pid=AUDIO_PID)
         before = self._encoder.statistics()
         with self.meters.stage("encode sound"):
-            units = await in_codec_thread(partial(self._encoder.encode, frame))
+            units = await self._thread.run(partial(self._encoder.encode, frame))
         self._count_encoded(before, self._encoder.statistics())
         await self._pass_on(units, out)
 
@@ -105,13 +106,13 @@ class SoundHandling:
 
     async def _end_decoder(self, out: trio.MemorySendChannel[AccessUnit]) -> None:
         if self._decoder is not None:
-            await self._process(await in_codec_thread(self._decoder.flush), out)
+            await self._process(await self._thread.run(self._decoder.flush), out)
             self._decoder.close()
             self._decoder = None
 
     async def _end_encoder(self, out: trio.MemorySendChannel[AccessUnit]) -> None:
         if self._encoder is not None:
-            await self._pass_on(await in_codec_thread(self._encoder.flush), out)
+            await self._pass_on(await self._thread.run(self._encoder.flush), out)
             self._encoder.close()
             self._encoder = None
 
