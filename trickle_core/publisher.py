@@ -216,6 +216,11 @@ class Publisher:
         """By request: the segment's number, and until when its answer is waited for."""
         self._deletions = Deletions(self._mint, self.settings.settle, Backoff(retry, jitter))
 
+    @property
+    def settling(self) -> int:
+        """How many segments have ended and wait for the server's answer."""
+        return len(self._settling)
+
     # -- inputs
 
     def start(self, now: float) -> list[Command]:

@@ -178,8 +178,8 @@ class Requests:
 class Driver:
     """Carries a machine's orders out, and tells it what came of them.
 
-    ``order`` is called with the orders that concern the machine's own user (``Deliver``, ``Grant``,
-    ``Finish`` ...).
+    ``order`` is called with the orders that concern the machine's own user: ``Deliver``, ``Grant``,
+    ``Finish`` ..., and with those that end a request.
     """
 
     def __init__(self, machine: Machine, room: Room, order: Callable[[Command], None]) -> None:
@@ -259,8 +259,10 @@ class Driver:
                 self.body(number).end()
             case Discard(number):
                 self._discard(number)
+                self._order(order)
             case Abort(number):
                 self._abort(number)
+                self._order(order)
             case _:
                 self._order(order)
 

@@ -100,6 +100,17 @@ class Publication:
         if lost:
             raise self._loss()
 
+    async def settled(self) -> int:
+        """Wait until no segment that has ended waits for the server's answer any more; returns how
+        many were lost so far.
+
+        For those who must know that a segment has arrived. Blocks for ``PublisherSettings.settle``
+        seconds at most for each; cancelling is safe.
+        """
+        while self._machine.settling and self.ending is None:
+            await self._news.park()
+        return self._machine.lost
+
     def _leave_segment(self, *, whole: bool) -> None:
         self._request = -1
         if self._machine.writer is Writer.AWAY:

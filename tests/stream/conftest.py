@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -229,6 +230,8 @@ class Proxy:
     _port: int
     _open: set[trio.SocketStream] = field(factory=set)
     is_down: bool = False
+    limit: float = math.inf
+    """Bytes that one client may send; then its connections break."""
 
     def cut(self) -> None:
         """Reset every connection, now."""
@@ -252,20 +255,23 @@ class Proxy:
                 async with await trio.open_tcp_stream("127.0.0.1", self._port) as server:
                     self._open.add(server)
                     async with trio.open_nursery() as nursery:
-                        nursery.start_soon(_forward, client, server, nursery.cancel_scope)
-                        nursery.start_soon(_forward, server, client, nursery.cancel_scope)
+                        nursery.start_soon(self._forward, client, server, nursery.cancel_scope)
+                        nursery.start_soon(self._forward, server, client, nursery.cancel_scope)
                     self._open.discard(server)
         finally:
             self._open.discard(client)
 
-
-async def _forward(
-    source: trio.SocketStream, target: trio.SocketStream, scope: trio.CancelScope
-) -> None:
-    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-        async for data in source:
-            await target.send_all(data)
-    scope.cancel()
+    async def _forward(
+        self, source: trio.SocketStream, target: trio.SocketStream, scope: trio.CancelScope
+    ) -> None:
+        count = 0
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async for data in source:
+                count += len(data)
+                if count > self.limit:
+                    self.cut()
+                await target.send_all(data)
+        scope.cancel()
 
 
 @pytest.fixture

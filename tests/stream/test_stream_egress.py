@@ -280,12 +280,17 @@ class TestTrouble:
         bench = Bench(url, settings=PublisherSettings(farewell=0.1))
         bench.program(VIDEO)
         sent = 0
+
+        async def write() -> None:
+            nonlocal sent
+            for unit in kit.pictures(30):
+                await bench.units_in.send(unit)
+                sent += 1
+
         async with trio.open_nursery() as inner:
             inner.start_soon(bench.run)
-            with trio.move_on_after(0.2):
-                for unit in kit.pictures(30):
-                    await bench.units_in.send(unit)
-                    sent += 1
+            inner.start_soon(write)
+            await wait_all_tasks_blocked(0.05)
             inner.cancel_scope.cancel()
         assert sent <= 4 + 1
 

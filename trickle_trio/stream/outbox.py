@@ -35,7 +35,7 @@ DATA_KEEPALIVE: Final = 25.0
 """Seconds after which a silent data channel gets an empty line."""
 
 ATTEMPTS: Final = 5
-"""How often a batch is published whose segment breaks. A server that is out of reach does not count
+"""How often a batch is published whose segment is lost. A server that is out of reach does not count
 as that, it is waited for; one that breaks every time does not want this batch."""
 
 WAITING: Final = 4096
@@ -118,16 +118,22 @@ class Outbox:
         return "".join(f"{message}\n" for message in messages).encode()
 
     async def _publish(self, publication: Publication, batch: bytes) -> None:
-        """Publish a batch, again when its segment breaks: readers of a broken one were told."""
+        """Publish a batch, again when its segment is lost: readers of a broken one were told."""
         for _ in range(ATTEMPTS):
-            try:
-                async with publication.segment() as segment:
-                    await segment.send(batch)
-            except SegmentLost as error:
-                self.meters.error(self.name, str(error))
-            else:
+            if await self._attempt(publication, batch):
                 return
-        self._lose(f"{len(batch)} bytes were dropped: their segment broke {ATTEMPTS} times")
+            self.meters.error(self.name, f"segment {publication.seq} was lost")
+        self._lose(f"{len(batch)} bytes were dropped: their segment was lost {ATTEMPTS} times")
+
+    async def _attempt(self, publication: Publication, batch: bytes) -> bool:
+        """Whether the server has the batch: it may also be lost behind the end of its segment."""
+        lost = publication.statistics().lost
+        try:
+            async with publication.segment() as segment:
+                await segment.send(batch)
+        except SegmentLost:
+            return False
+        return await publication.settled() == lost
 
     def _lose(self, reason: str) -> None:
         self.dropped += 1
