@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit, Codec, ElementaryStream
 from trickle_trio.stream.borders import PATIENCE, Borders, Place, Segment
-from trickle_trio.stream.interleave import FIRST_PICTURE, Interleaver
+from trickle_trio.stream.interleave import FIRST_PICTURE, HELD, Interleaver
 
 VIDEO = ElementaryStream(0x100, Codec.H264)
 SOUND = ElementaryStream(0x101, Codec.AAC)
-WAIT = CLOCK_RATE
+WAIT = 1.0
 LENGTH = 2 * CLOCK_RATE
 
 
@@ -44,59 +44,74 @@ def tracks(longest: int) -> st.SearchStrategy[list[AccessUnit]]:
 
 
 class TestInterleaver:
-    @given(tracks(CLOCK_RATE))
+    @given(tracks(CLOCK_RATE), st.floats(0, 1))
     def test_nothing_is_lost_none_doubled_and_each_track_keeps_its_order(
-        self, units: list[AccessUnit]
+        self, units: list[AccessUnit], step: float
     ) -> None:
         order = Interleaver(WAIT)
-        out = [ready for unit in units for ready in order.put(unit)] + order.flush()
+        out = [ready for n, unit in enumerate(units) for ready in order.put(unit, n * step)]
+        out += order.flush()
         assert Counter(map(id, out)) == Counter(map(id, units))
         for stream in (VIDEO, SOUND):
             assert [u for u in out if u.stream is stream] == [
                 u for u in units if u.stream is stream
             ]
 
-    @given(tracks(CLOCK_RATE))
-    def test_sound_is_never_held_longer_than_the_bound(self, units: list[AccessUnit]) -> None:
-        order, held = Interleaver(WAIT), set[int]()
-        for unit in [picture(0), *units]:
-            held |= {unit.pts} if unit.stream is SOUND else set()
-            held -= {ready.pts for ready in order.put(unit) if ready.stream is SOUND}
-            newest = max(held, default=0)
-            assert all(newest - time <= WAIT for time in held)
+    @given(tracks(CLOCK_RATE), st.floats(0, 1))
+    def test_sound_is_never_held_longer_than_the_bound(
+        self, units: list[AccessUnit], step: float
+    ) -> None:
+        order, held = Interleaver(WAIT), dict[int, float]()
+        for n, unit in enumerate([picture(0), *units]):
+            now = n * step
+            held |= {unit.pts: now} if unit.stream is SOUND else {}
+            for ready in order.put(unit, now):
+                held.pop(ready.pts if ready.stream is SOUND else -1, None)
+            assert all(now - came < WAIT for came in held.values())
 
     def test_before_the_first_picture_of_all_sound_waits_longer_but_not_for_ever(self) -> None:
         order = Interleaver(WAIT)
-        units = heard(0, 20)
-        out = [ready for unit in units for ready in order.put(unit)]
-        assert out == [unit for unit in units if unit.pts <= units[-1].pts - FIRST_PICTURE]
-        begins = units[150].pts
-        assert order.put(picture(begins)) == [*units[len(out) : 151], picture(begins)]
+        assert order.put(sound(0), 0.0) == []
+        assert order.put(sound(1), FIRST_PICTURE - 0.1) == []
+        assert order.put(sound(2), FIRST_PICTURE) == [sound(0)]
+        assert order.put(picture(1), FIRST_PICTURE) == [sound(1), picture(1)]
+
+    def test_sound_that_comes_all_at_once_waits_for_the_pictures_that_follow(self) -> None:
+        order = Interleaver(WAIT)
+        burst = heard(0, 6)
+        assert [ready for unit in burst for ready in order.put(unit, 1.0)] == []
+        assert order.put(picture(0), 1.1) == [sound(0), picture(0)]
+        assert order.put(picture(CLOCK_RATE), 1.2) == [*burst[1:11], picture(CLOCK_RATE)]
+
+    def test_what_is_held_is_bounded_whatever_the_clock_says(self) -> None:
+        order = Interleaver(WAIT)
+        out = [ready for time in range(HELD + 3) for ready in order.put(sound(time), 0.0)]
+        assert out == [sound(0), sound(1), sound(2)]
 
     @given(tracks(CLOCK_RATE))
     def test_pictures_never_wait(self, units: list[AccessUnit]) -> None:
         order = Interleaver(WAIT)
         for unit in units:
-            ready = order.put(unit)
+            ready = order.put(unit, 0.0)
             assert unit.stream is SOUND or ready[-1] is unit
 
     def test_sound_waits_for_the_picture_of_its_moment(self) -> None:
         order = Interleaver(WAIT)
-        assert order.put(sound(0)) == []
-        assert order.put(sound(2000)) == []
-        assert order.put(picture(1000)) == [sound(0), picture(1000)]
-        assert order.put(picture(3000)) == [sound(2000), picture(3000)]
+        assert order.put(sound(0), 0.0) == []
+        assert order.put(sound(2000), 0.0) == []
+        assert order.put(picture(1000), 0.0) == [sound(0), picture(1000)]
+        assert order.put(picture(3000), 0.0) == [sound(2000), picture(3000)]
 
     def test_sound_of_the_past_goes_at_once(self) -> None:
         order = Interleaver(WAIT)
-        order.put(picture(5000))
-        assert order.put(sound(4000)) == [sound(4000)]
+        order.put(picture(5000), 0.0)
+        assert order.put(sound(4000), 0.0) == [sound(4000)]
 
     def test_without_a_picture_sound_goes_at_once(self) -> None:
         order = Interleaver(WAIT)
-        assert order.put(sound(0)) == []
+        assert order.put(sound(0), 0.0) == []
         order.has_picture = False
-        assert order.put(sound(1)) == [sound(0), sound(1)]
+        assert order.put(sound(1), 0.0) == [sound(0), sound(1)]
 
 
 def places(borders: Borders, units: list[AccessUnit]) -> list[Place]:

@@ -42,7 +42,7 @@ class Egress:
     _carried: tuple[ElementaryStream, ...] = field(default=(), init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._order = Interleaver(round(self.policy.sound_wait * CLOCK_RATE))
+        self._order = Interleaver(self.policy.sound_wait)
         self._borders = Borders(round(self.policy.segment_seconds * CLOCK_RATE))
 
     async def run(self, publication: Publication) -> None:
@@ -122,7 +122,8 @@ class Egress:
         while not self._ready:
             self._order.has_picture = self._borders.has_picture = self.tracks.video is not None
             try:
-                self._ready.extend(self._order.put(await self.units.receive()))
+                unit = await self.units.receive()
+                self._ready.extend(self._order.put(unit, trio.current_time()))
             except trio.EndOfChannel:
                 self._ready.extend(self._order.flush())
                 if not self._ready:

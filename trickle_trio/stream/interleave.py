@@ -12,45 +12,53 @@ from typing import Final
 
 from attrs import define, field
 
-from trickle_core.mpegts import CLOCK_RATE, AccessUnit
+from trickle_core.mpegts import AccessUnit
 
-FIRST_PICTURE: Final = 10 * CLOCK_RATE
-"""How long sound waits for the first picture of all, which a model may keep for seconds. Nothing is
+FIRST_PICTURE: Final = 10.0
+"""Seconds that sound waits for the first picture of all, which a model may keep for long. Nothing is
 being written yet that could be held up, and without its sound that picture would begin mute.
 """
+
+HELD: Final = 2048
+"""Sounds that are held at most, whatever the clock says: some forty seconds."""
 
 
 @define(eq=False)
 class Interleaver:
-    """Coded units in, as they become ready; out, in the order to write them. ``wait`` is in 1/90000
-    s.
+    """Coded units in, as they become ready; out, in the order to write them.
+
+    Sound waits ``wait`` seconds for its picture at most, by the clock and not by its own time: a stream
+    that begins inside a long segment gets seconds of sound at once, and the pictures come a moment
+    later.
     """
 
-    wait: int
+    wait: float
     has_picture: bool = True
     _picture: int | None = None
-    _held: deque[AccessUnit] = field(factory=deque)
+    _held: deque[tuple[float, AccessUnit]] = field(factory=deque)
 
-    def put(self, unit: AccessUnit) -> list[AccessUnit]:
+    def put(self, unit: AccessUnit, now: float) -> list[AccessUnit]:
         """Take a unit; returns what can be written now."""
         if unit.stream.codec.is_video:
             self._picture = unit.pts
-            return [*self._release(unit.pts), unit]
-        self._held.append(unit)
-        if not self.has_picture:
-            return self.flush()
-        if self._picture is None:
-            return self._release(unit.pts - FIRST_PICTURE)
-        return self._release(max(unit.pts - self.wait, self._picture))
+            return [*self._release(now), unit]
+        self._held.append((now, unit))
+        return self._release(now) if self.has_picture else self.flush()
 
     def flush(self) -> list[AccessUnit]:
         """The end: returns whatever was still waiting."""
-        held = list(self._held)
+        held = [unit for _, unit in self._held]
         self._held.clear()
         return held
 
-    def _release(self, until: int) -> list[AccessUnit]:
+    def _release(self, now: float) -> list[AccessUnit]:
         ready = []
-        while self._held and self._held[0].pts <= until:
-            ready.append(self._held.popleft())
+        while self._held and self._may_go(now, *self._held[0]):
+            ready.append(self._held.popleft()[1])
         return ready
+
+    def _may_go(self, now: float, came: float, unit: AccessUnit) -> bool:
+        if self._picture is not None and unit.pts <= self._picture:
+            return True
+        patience = FIRST_PICTURE if self._picture is None else self.wait
+        return now - came >= patience or len(self._held) > HELD

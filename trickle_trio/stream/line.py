@@ -38,6 +38,11 @@ UNITS_WAITING: Final = 64
 """Coded units between two stations: about a second, and no more than the network's own buffers
 hold."""
 
+SOUNDS_WAITING: Final = 1024
+"""Coded sounds on their way past the picture: some twenty seconds, and less than a megabyte. A
+stream that begins inside a long segment gets all of that segment's sound at once.
+"""
+
 FRAMES_READY: Final = 2
 """Processed frames before the encoder: one that is encoded, one that is next."""
 
@@ -99,11 +104,12 @@ class Line:
         self, nursery: trio.Nursery, coded: trio.MemorySendChannel[AccessUnit]
     ) -> trio.MemorySendChannel[AccessUnit]:
         """Where the input's sound goes: past every station, or to that of its handler."""
-        if not self.handlers.handles_audio:
-            return coded
-        sound_in, sound_out = trio.open_memory_channel[AccessUnit](UNITS_WAITING)
-        handling = SoundHandling(self.handlers, self._watchdog(), self.meters)
-        nursery.start_soon(handling.run, sound_out, coded)
+        sound_in, sound_out = trio.open_memory_channel[AccessUnit](SOUNDS_WAITING)
+        if self.handlers.handles_audio:
+            handling = SoundHandling(self.handlers, self._watchdog(), self.meters)
+            nursery.start_soon(handling.run, sound_out, coded)
+        else:
+            nursery.start_soon(_pass_by, sound_out, coded)
         return sound_in
 
     def _start_picture(
@@ -174,3 +180,12 @@ class Line:
         with units:
             async for _ in units:
                 self.meters.sound_left()
+
+
+async def _pass_by(
+    sound: trio.MemoryReceiveChannel[AccessUnit], coded: trio.MemorySendChannel[AccessUnit]
+) -> None:
+    """Sound that nobody touches waits here for its place, not in front of the pictures."""
+    with sound, coded:
+        async for unit in sound:
+            await coded.send(unit)
