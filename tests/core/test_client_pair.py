@@ -304,6 +304,7 @@ class Reading(Client):
     delivered: list[Deliver] = field(factory=list)
     whole: set[int] = field(factory=set)
     """Requests whose bodies ended as they should."""
+    truncated: set[int] = field(factory=set)
 
     def obey_for_user(self, order: Command) -> None:
         match order:
@@ -313,6 +314,7 @@ class Reading(Client):
                 self.delivered.append(order)
             case Truncate(request):
                 assert request == self.delivered[-1].request
+                self.truncated.add(request)
 
     def take(self, request: int, token: Token) -> None:
         self.arrived.setdefault(request, []).append(token)
@@ -348,6 +350,8 @@ class Meeting(RuleBasedStateMachine):
         self.clients: tuple[Writing, Reading] = (self.writing, self.reading)
         for client in self.clients:
             client.obey(client.machine.start(self.now))
+        while busy := self.busy():
+            self.pass_on(busy[0])
 
     # The two users.
 
@@ -399,13 +403,20 @@ class Meeting(RuleBasedStateMachine):
             if busy:
                 self.pass_on(one_of(busy, which))
 
-    @rule(which=WHICH, cause=st.sampled_from(Cause))
-    def breakage(self, which: int, cause: Cause) -> None:
+    def alive(self) -> list[Connection]:
         connections = [c for client in self.clients for c in client.connections.values()]
-        alive = [c for c in connections if c.listening]
-        if alive:
-            connection = one_of(alive, which)
-            connection.client.lose(connection, cause, self.now)
+        return [c for c in connections if c.listening]
+
+    @precondition(lambda self: self.alive())
+    @rule(which=WHICH, cause=st.sampled_from(Cause))
+    def break_one(self, which: int, cause: Cause) -> None:
+        connection = one_of(self.alive(), which)
+        connection.client.lose(connection, cause, self.now)
+
+    @precondition(lambda self: self.writing.machine.writer is Writer.WRITING)
+    @rule(cause=st.sampled_from(Cause))
+    def break_the_writer(self, cause: Cause) -> None:
+        self.writing.lose(self.writing.connections[self.writing.request], cause, self.now)
 
     @rule(seconds=st.sampled_from([0.05, 0.3, 3.0, 30.0]))
     def wait(self, seconds: float) -> None:
@@ -460,6 +471,8 @@ class Meeting(RuleBasedStateMachine):
         return self.writing.segment
 
     def check_everything(self) -> None:
+        read = {one.request for one in self.reading.delivered[:-1]}
+        assert read <= self.reading.whole | self.reading.truncated, "each end is told"
         for seq, (tokens, whole) in self.reading.segments().items():
             written = self.writing.written.get(seq, [])
             assert tokens == written[: len(tokens)], "nothing is mixed up"
@@ -468,6 +481,6 @@ class Meeting(RuleBasedStateMachine):
 
 
 Meeting.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=50, deadline=None, report_multiple_bugs=False
+    max_examples=200, stateful_step_count=60, deadline=None, report_multiple_bugs=False
 )
 TestMeeting = Meeting.TestCase
