@@ -14,6 +14,9 @@ Two parties again: the *line*, the one POST that is opened ahead of its data (*p
 - A connection that breaks inside a segment leaves that segment open on the server with what had
   arrived, and a second POST to it *appends*. So once a byte has left, its number is never posted
   again: the segment is closed by ``DELETE`` and the writer goes on with the next number.
+- A number that is passed over is a trap: a reader that comes for it later waits until its place in
+  the server's ring is taken. So a segment dropped before its first byte gives its POST and its
+  number back (``RETURN``).
 - A POST that is opened while nothing of ours is under way below it carries ``Lp-Trickle-Reset``:
   readers who hang in a segment that the publisher before left open, or that we lost, go on. No
   other POST may: it would close the segment that is being written, or is settling, just below.
@@ -360,25 +363,23 @@ class Publisher:
         request, self._line_request = self._line_request, -1
         return [Abort(request)] if request >= 0 else []
 
-    def _discard(self) -> list[Command]:
-        request, self._line_request = self._line_request, -1
-        return [Discard(request)]
-
     def _hear_line(self, event: Event, now: float) -> list[Command]:
         if not isinstance(event, ResponseStarted):
             return [*self._hang_up(), *self._fault(event, now)]
-        over = self._hang_up() if self.line is Line.OPEN else self._discard()
+        # The body of a POST is still open, and must not end as if whole.
+        over = (Abort if self.line is Line.OPEN else Discard)(event.request)
+        self._line_request = -1
         no_such_route = self.line is Line.LOCATING and event.status == 400
         ending = None if no_such_route else ending_of(event)
         if ending is not None:
-            return [*over, *self._end(ending, event.status)]
+            return [over, *self._end(ending, event.status)]
         answers = {
             Line.CREATING: self._hear_created,
             Line.LOCATING: self._hear_next,
             Line.PROBING: self._hear_probe,
             Line.OPEN: self._hear_early,
         }
-        return [*over, *answers[self.line](event, now)]
+        return [over, *answers[self.line](event, now)]
 
     def _hear_created(self, head: ResponseStarted, now: float) -> list[Command]:
         if head.status != 200:

@@ -481,6 +481,6 @@ class Meeting(RuleBasedStateMachine):
 
 
 Meeting.TestCase.settings = settings(
-    max_examples=200, stateful_step_count=60, deadline=None, report_multiple_bugs=False
+    max_examples=100, stateful_step_count=60, deadline=None, report_multiple_bugs=False
 )
 TestMeeting = Meeting.TestCase

@@ -83,19 +83,21 @@ def settling(first: int = 0, **settings: object) -> Publisher:
 # -- where to begin
 
 
-def test_it_asks_where_to_begin() -> None:
+@pytest.mark.parametrize("latest", [0, 17])
+def test_it_asks_where_to_begin(latest: int) -> None:
     machine = Publisher()
     assert machine.start(now=0.0) == [AskNext(1)]
-    orders = machine.receive(head(1, latest=17), now=0.1)
-    assert orders == [Discard(1), OpenPost(2, 17, reset=True)]
+    orders = machine.receive(head(1, latest=latest), now=0.1)
+    assert orders == [Discard(1), OpenPost(2, latest, reset=True)]
 
 
-def test_an_older_server_is_asked_in_another_way() -> None:
+@pytest.mark.parametrize("latest", [0, 17])
+def test_an_older_server_is_asked_in_another_way(latest: int) -> None:
     machine = Publisher()
     machine.start(now=0.0)
     assert machine.receive(head(1, 400), now=0.1) == [Discard(1), OpenGet(2, FAR_AHEAD)]
-    answer = head(2, 470, latest=17, seq=FAR_AHEAD)
-    assert machine.receive(answer, now=0.2) == [Discard(2), OpenPost(3, 17, reset=True)]
+    answer = head(2, 470, latest=latest, seq=FAR_AHEAD)
+    assert machine.receive(answer, now=0.2) == [Discard(2), OpenPost(3, latest, reset=True)]
 
 
 @pytest.mark.parametrize("headers", [{}, {"latest": "soon"}, {"latest": -1}])

@@ -59,6 +59,17 @@ def test_the_next_segment_is_asked_for_as_soon_as_this_one_has_begun() -> None:
     assert machine.skipped == 0
 
 
+def test_on_an_empty_channel_it_waits_for_the_first_segment() -> None:
+    machine = subscribed()
+    machine.want_segment(now=0.0)
+    for request in range(2, 200):  # an hour
+        assert machine.handle_timeout(machine.deadline()) == [
+            Abort(request - 1),
+            OpenGet(request, -2),
+        ]
+    assert machine.receive(head(199, seq=0), now=4000.0) == [Deliver(199, 0), OpenGet(200, 1)]
+
+
 def test_an_answer_waits_for_a_reader_that_is_slow() -> None:
     machine = reading(7)
     assert machine.receive(head(2, seq=8), now=2.0) == []
