@@ -81,7 +81,7 @@ def start(request: pytest.FixtureRequest) -> Start:
         process = await trio.lowlevel.open_process(command, stdin=pipe, stdout=pipe, stderr=pipe)
         streams = (process.stdin, process.stdout, process.stderr)
         try:
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 yield Running(process)
         finally:
             process.kill()

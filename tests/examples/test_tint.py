@@ -67,7 +67,7 @@ async def ready(api: httpx.AsyncClient) -> None:
 async def test_what_comes_out_is_greener(relay: str, nursery: trio.Nursery) -> None:
     service = await nursery.start(serve(load_target(f"{TINT}:tint"), port=0))
     settings = PublisherSettings(create=True)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with (
             httpx.AsyncClient(base_url=service.url) as api,
             open_source(TestSource(width=160, height=96, gop_seconds=0.5)) as source,
