@@ -14,8 +14,11 @@ What is odd here, and why:
 - **A closed segment that is posted again starts anew**, and next write falls back. Then segments
   ahead of it that nobody writes leave: they belong to the publisher's former life, and GET -1 must
   wait, not return them.
+- **A late segment is no old one.** Each has a connection of its own, so the first bytes, and even the
+  heads, of two short ones overtake each other: a number inside the window that was never written
+  is written without next write falling back.
 - **A hole is closed**: when a segment begins, those below it that nobody has opened for writing will
-  not be written, and their readers go on.
+  not be written, and their readers go on; the one just below after ``LATE``, for it may be late.
 - **POST -1 learns its number with its first byte**, so that two preconnected ones do not meet in
   one segment.
 """
@@ -25,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum, auto
 from functools import partial
-from typing import Literal
+from typing import Final, Literal
 
 from attrs import define, field
 
@@ -46,6 +49,9 @@ from trickle_core.window.reader import Reader
 from trickle_core.window.segment import Buffer, Segment
 from trickle_core.window.states import ACCEPTED, NEED_ROOM, Input, Signal
 from trickle_core.window.writer import Taken, Writer
+
+LATE: Final = 1.0
+"""Seconds by which the head of a POST may come after that of the next one has become a segment."""
 
 
 class ChannelState(Enum):
@@ -157,7 +163,7 @@ class Channel:
         if segment in self._held:
             self._held.remove(segment)
             self._account.give(segment.size)
-        elif segment.fresh and not self._writers_of(segment):
+        elif self._is_hole(segment):
             self._segments.pop(segment.seq, None)
 
     # Writing
@@ -255,7 +261,7 @@ class Channel:
 
     def _begin(self, segment: Segment, now: float, *, falls_back: bool) -> None:
         following = segment.seq + 1
-        if following < self.next_write and falls_back:
+        if following < self.next_write and falls_back and self._was_written(segment.seq):
             self._forget_ahead(segment, now)
             self.next_write = following
         self.next_write = max(self.next_write, following)
@@ -266,6 +272,13 @@ class Channel:
         segment.began = self._fairness.own_time(now)
         self._close_holes(segment, now)
 
+    def _was_written(self, seq: int) -> bool:
+        """Whether this number is written again, or merely late: each segment has a connection of
+        its own, and short ones overtake each other.
+        """
+        known = self._segments.get(seq)
+        return seq < self.next_write - self.settings.window if known is None else known.closed
+
     def _forget_ahead(self, segment: Segment, now: float) -> None:
         self._fairness.forget_all()
         for other in list(self._segments.values()):
@@ -273,9 +286,22 @@ class Channel:
                 self._evict(other, now)
 
     def _close_holes(self, segment: Segment, now: float) -> None:
-        for other in list(self._segments.values()):
-            if other.seq < segment.seq and other.fresh and not self._writers_of(other):
+        """Send readers on who wait in numbers that the publisher passed over. The one just below
+        may still be on its way.
+        """
+        for other in [known for known in self._segments.values() if known.seq < segment.seq]:
+            if other.seq == segment.seq - 1 and self._is_hole(other):
+                self._agenda.add(now + LATE, partial(self._close_hole, other.seq))
+            elif self._is_hole(other):
                 self._close_segment(other, now)
+
+    def _is_hole(self, segment: Segment) -> bool:
+        return segment.fresh and not self._writers_of(segment)
+
+    def _close_hole(self, seq: int, now: float) -> None:
+        segment = self._segments.get(seq)
+        if segment is not None and self._is_hole(segment):
+            self._close_segment(segment, now)
 
     # Room
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trickle_core.answer import Answer
+from trickle_core.channel import LATE
 from trickle_core.errors import LocalProtocolError
 from trickle_core.window.states import ACCEPTED, END, NEED_DATA
 
@@ -259,6 +260,45 @@ def test_a_hole_lets_its_readers_go_on(house: House) -> None:
     house.post("/a/3", b"x")
     seen = house.drain(reader)
     assert (seen.last, seen.headers["lp-trickle-latest"]) == (END, "4")
+
+
+def test_a_hole_just_below_may_be_late(house: House) -> None:
+    reader = house.reader("/a/0")
+    house.drain(reader)
+    house.post("/a/1", b"one")
+    assert house.drain(reader).last is NEED_DATA
+    house.post("/a/0", b"zero")
+    assert house.drain(reader).body == b"zero"
+    assert house.drain(house.reader("/a/1")).body == b"one"
+
+
+def test_a_hole_just_below_is_closed_when_nothing_came_for_it(house: House) -> None:
+    reader = house.reader("/a/0")
+    house.drain(reader)
+    house.post("/a/1", b"one")
+    house.wait(LATE)
+    assert house.drain(reader).last is END
+
+
+def test_a_hole_that_was_filled_in_time_is_left_alone(house: House) -> None:
+    reader = house.reader("/a/0")
+    house.drain(reader)
+    house.post("/a/1", b"one")
+    late = house.writer("/a/0")
+    house.wait(LATE)
+    house.write(late, b"zero")
+    assert house.drain(reader).body == b"zero"
+
+
+def test_first_bytes_that_overtake_each_other_lose_nothing(house: House) -> None:
+    first, second = house.writer("/a/0"), house.writer("/a/1")
+    house.write(second, b"one")
+    house.end(second)
+    house.write(first, b"zero")
+    house.end(first)
+    assert house.next_write("a") == 2
+    assert house.drain(house.reader("/a/0")).body == b"zero"
+    assert house.drain(house.reader("/a/1")).body == b"one"
 
 
 def test_a_preconnected_number_below_is_no_hole(house: House) -> None:
