@@ -366,24 +366,25 @@ async def open_room(
     """
     async with open_hidden_nursery() as outer:
         shield = trio.CancelScope(shield=True)
-        room = await outer.start(_keep_room, shield, url, mime_type, client)
+        ready_in, ready_out = trio.open_memory_channel[Room](1)
+        # Not outer.start(): cancelled, it waits for what it has started, and that is shielded.
+        outer.start_soon(_keep_room, shield, ready_in, url, mime_type, client)
         try:
-            yield room
+            yield await ready_out.receive()
         finally:
             shield.cancel()
 
 
 async def _keep_room(
     shield: trio.CancelScope,
+    ready: trio.MemorySendChannel[Room],
     url: str,
     mime_type: str,
     client: httpx.AsyncClient | None,
-    *,
-    task_status: trio.TaskStatus[Room],
 ) -> None:
     with shield:
         async with open_requests(url, mime_type, client) as requests, trio.open_nursery() as tasks:
-            task_status.started(Room(requests, tasks))
+            ready.send_nowait(Room(requests, tasks))
             await trio.sleep_forever()
 
 

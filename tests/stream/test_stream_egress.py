@@ -124,6 +124,18 @@ async def test_what_comes_before_the_first_key_frame_has_nowhere_to_go(
     assert bench.meters.dropped == {Drop.NO_OUTPUT: 10}
 
 
+async def test_what_is_known_when_a_unit_comes_counts_and_not_what_was_before(
+    relay: str, kit: Any
+) -> None:
+    """The first unit of all waits for a program, and is sound more often than not."""
+    bench = Bench(f"{relay}/out")
+    async with running(bench, kit):
+        await wait_all_tasks_blocked(0.01)
+        bench.program(VIDEO, SOUND)
+        await bench.write(kit.footage(30))
+    assert [len(kit.play(part).seen) for part in bench.parts] == [15, 15]
+
+
 async def test_sound_alone_is_cut_by_time(relay: str, kit: Any) -> None:
     bench = Bench(f"{relay}/out")
     bench.program(SOUND)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit, Codec, ElementaryStream
 from trickle_trio.stream.borders import PATIENCE, Borders, Place, Segment
-from trickle_trio.stream.interleave import FIRST_PICTURE, HELD, Interleaver
+from trickle_trio.stream.interleave import FIRST_PICTURE, HELD, OVERLAP, Interleaver
 
 VIDEO = ElementaryStream(0x100, Codec.H264)
 SOUND = ElementaryStream(0x101, Codec.AAC)
@@ -74,14 +74,15 @@ class TestInterleaver:
         assert order.put(sound(0), 0.0) == []
         assert order.put(sound(1), FIRST_PICTURE - 0.1) == []
         assert order.put(sound(2), FIRST_PICTURE) == [sound(0)]
-        assert order.put(picture(1), FIRST_PICTURE) == [sound(1), picture(1)]
+        assert order.put(picture(1), FIRST_PICTURE) == [picture(1), sound(1)]
 
     def test_sound_that_comes_all_at_once_waits_for_the_pictures_that_follow(self) -> None:
         order = Interleaver(WAIT)
         burst = heard(0, 6)
         assert [ready for unit in burst for ready in order.put(unit, 1.0)] == []
-        assert order.put(picture(0), 1.1) == [sound(0), picture(0)]
-        assert order.put(picture(CLOCK_RATE), 1.2) == [*burst[1:11], picture(CLOCK_RATE)]
+        assert order.put(picture(0), 1.1) == [picture(0), sound(0)]
+        ready = order.put(picture(CLOCK_RATE), 1.2)
+        assert [unit for unit in ready if unit.stream is SOUND] == burst[1:11]
 
     def test_what_is_held_is_bounded_whatever_the_clock_says(self) -> None:
         order = Interleaver(WAIT)
@@ -93,14 +94,27 @@ class TestInterleaver:
         order = Interleaver(WAIT)
         for unit in units:
             ready = order.put(unit, 0.0)
-            assert unit.stream is SOUND or ready[-1] is unit
+            assert unit.stream is SOUND or unit in ready
 
     def test_sound_waits_for_the_picture_of_its_moment(self) -> None:
         order = Interleaver(WAIT)
         assert order.put(sound(0), 0.0) == []
         assert order.put(sound(2000), 0.0) == []
-        assert order.put(picture(1000), 0.0) == [sound(0), picture(1000)]
-        assert order.put(picture(3000), 0.0) == [sound(2000), picture(3000)]
+        assert order.put(picture(1000), 0.0) == [picture(1000), sound(0)]
+        assert order.put(picture(3000), 0.0) == [picture(3000), sound(2000)]
+
+    def test_sound_that_a_picture_begins_with_stands_behind_it_and_older_sound_before(self) -> None:
+        order = Interleaver(WAIT)
+        for time in (0, OVERLAP, OVERLAP + 1, 2 * OVERLAP):
+            order.put(sound(time), 0.0)
+        first = picture(2 * OVERLAP, key=True)
+        assert order.put(first, 0.0) == [
+            sound(0),
+            sound(OVERLAP),
+            first,
+            sound(OVERLAP + 1),
+            sound(2 * OVERLAP),
+        ]
 
     def test_sound_of_the_past_goes_at_once(self) -> None:
         order = Interleaver(WAIT)

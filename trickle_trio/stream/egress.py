@@ -120,14 +120,13 @@ class Egress:
 
     async def _next_in_order(self) -> AccessUnit | None:
         while not self._ready:
-            self._order.has_picture = self._borders.has_picture = self.tracks.video is not None
             try:
                 unit = await self.units.receive()
-                self._ready.extend(self._order.put(unit, trio.current_time()))
             except trio.EndOfChannel:
                 self._ready.extend(self._order.flush())
-                if not self._ready:
-                    return None
+                return self._ready.popleft() if self._ready else None
+            self._order.has_picture = self._borders.has_picture = self.tracks.video is not None
+            self._ready.extend(self._order.put(unit, trio.current_time()))
         return self._ready.popleft()
 
     async def _write(self, segment: OutgoingSegment, unit: AccessUnit, data: bytes) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import define, field
 
-from trickle_core.mpegts import AccessUnit
+from trickle_core.mpegts import CLOCK_RATE, AccessUnit
 
 FIRST_PICTURE: Final = 10.0
 """Seconds that sound waits for the first picture of all, which a model may keep for long. Nothing is
@@ -21,6 +21,10 @@ being written yet that could be held up, and without its sound that picture woul
 
 HELD: Final = 2048
 """Sounds that are held at most, whatever the clock says: some forty seconds."""
+
+OVERLAP: Final = CLOCK_RATE // 10
+"""Sound that began so shortly before a picture goes behind it: it is heard with that picture, and
+would be missing where a segment begins with it. No codec of ours has longer frames."""
 
 
 @define(eq=False)
@@ -41,7 +45,9 @@ class Interleaver:
         """Take a unit; returns what can be written now."""
         if unit.stream.codec.is_video:
             self._picture = unit.pts
-            return [*self._release(now), unit]
+            ready = self._release(now)
+            before = sum(sound.pts <= unit.pts - OVERLAP for sound in ready)
+            return [*ready[:before], unit, *ready[before:]]
         self._held.append((now, unit))
         return self._release(now) if self.has_picture else self.flush()
 
