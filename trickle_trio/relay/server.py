@@ -104,14 +104,19 @@ class _Server:
     async def run(
         self, listeners: Sequence[trio.SocketListener], task_status: trio.TaskStatus[BoundRelay]
     ) -> None:
+        shelter_in, shelter_out = trio.open_memory_channel[trio.Nursery](1)
         async with trio.open_nursery() as nursery:
-            shelter: trio.Nursery = await nursery.start(self._shelter)
+            # Not nursery.start(): cancelled, it waits for what it has started, and that is shielded.
+            nursery.start_soon(self._shelter, shelter_in)
             nursery.start_soon(self._keep_time)
-            task_status.started(self._bound(listeners[0]))
             try:
+                shelter = await shelter_out.receive()
+                task_status.started(self._bound(listeners[0]))
                 await trio.serve_listeners(self._welcome, list(listeners), handler_nursery=shelter)
             finally:
                 self._ended.set()
+                for listener in listeners:  # serve_listeners does so, where it was reached
+                    listener.socket.close()
 
     def _bound(self, listener: trio.SocketListener) -> BoundRelay:
         host, port = listener.socket.getsockname()[:2]
@@ -120,11 +125,11 @@ class _Server:
         url = f"{scheme}://{authority}:{port}{self.settings.base_path}".rstrip("/")
         return BoundRelay(host, port, url, self._relay.statistics)
 
-    async def _shelter(self, *, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    async def _shelter(self, ready: trio.MemorySendChannel[trio.Nursery]) -> None:
         """Hold the connections, so that they outlive the server's cancellation by a farewell."""
         with trio.CancelScope(shield=True) as scope:
             async with trio.open_nursery() as nursery:
-                task_status.started(nursery)
+                ready.send_nowait(nursery)
                 await self._ended.wait()
                 scope.deadline = trio.current_time() + self.limits.farewell
                 self._relay.close(trio.current_time())
