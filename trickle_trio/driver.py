@@ -95,6 +95,9 @@ class Body:
         ``trio.BrokenResourceError``: it never will. A cancelled call has not handed anything over.
         """
         await self._pieces_in.send(piece)
+        # Counted here: the connection, which runs at the same time, needs another turn of the loop to
+        # send it and to fail, and who leaves the segment now must know that it has left.
+        self.taken += len(piece)
 
     def end(self) -> None:
         """The body is whole."""
@@ -109,7 +112,6 @@ class Body:
         """What the connection reads."""
         with suppress(trio.ClosedResourceError):
             async for piece in self._pieces_out:
-                self.taken += len(piece)
                 yield piece
         if not self._whole:  # ending normally here would end the body as if whole
             raise httpx.WriteError("the body was broken off")

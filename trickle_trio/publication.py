@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import httpx
@@ -112,13 +113,15 @@ class Publication:
         return self._machine.lost
 
     def _leave_segment(self, *, whole: bool) -> None:
+        machine, request = self._machine, self._request
         self._request = -1
-        if self._machine.writer is Writer.AWAY:
+        if machine.writer is Writer.AWAY:
             return  # the publication was closed meanwhile
-        machine = self._machine
-        whole = whole and machine.writer is not Writer.WAITING
-        self._driver.input(machine.end_segment if whole else machine.drop_segment)
-        if whole:
+        if not whole or machine.writer is Writer.WAITING:
+            written = machine.writer is Writer.WRITING and self._driver.body(request).taken
+            self._driver.input(partial(machine.drop_segment, untouched=not written))
+        else:
+            self._driver.input(machine.end_segment)
             self._counts = evolve(self._counts, segments=self._counts.segments + 1)
 
     async def _send(self, data: bytes) -> None:

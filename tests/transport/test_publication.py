@@ -256,3 +256,16 @@ async def test_nobody_listens(unused_port: int) -> None:
             async with publication.segment() as segment:
                 await segment.send(b"x")
         assert caught.value.ending is Ending.GAVE_UP
+
+
+async def test_a_segment_given_up_before_its_first_byte_leaves_no_gap(relay: str) -> None:
+    url = f"{relay}/a"
+    async with open_publication(url, settings=CREATE) as publication:
+        with pytest.raises(KeyError):
+            async with publication.segment():
+                raise KeyError
+        async with publication.segment() as segment:
+            await segment.send(b"first")
+            assert segment.seq == 0
+        assert await read_back(url, 1) == [b"first"]
+    assert publication.statistics() == PublicationStatistics(1, 0, 5)
