@@ -30,6 +30,10 @@ from trickle_trio.stream.tap import VIEWER_BUFFER, Tap
 from trickle_trio.subscription import open_subscription
 
 
+def viewers_of(tap: Tap) -> set[Any]:
+    return set(tap._viewers or ())
+
+
 @pytest.fixture
 def clock() -> MockClock:
     """Time runs when nothing else has for a moment: bytes between real sockets come first."""
@@ -109,7 +113,7 @@ def chunks(data: bytes) -> Iterator[bytes]:
 
 async def watched(tap: Tap) -> None:
     """Return when somebody looks on."""
-    while not tap._viewers:
+    while not viewers_of(tap):
         await trio.lowlevel.checkpoint()
 
 
@@ -153,7 +157,7 @@ async def test_a_viewer_is_told_when_no_picture_comes(clock: MockClock) -> None:
         head, _ = await received(stream)
         assert trio.current_time() - began >= FIRST_PICTURE
     assert " 503 " in head.splitlines()[0]
-    assert not tap._viewers
+    assert not viewers_of(tap)
 
 
 async def test_a_viewer_is_told_what_it_could_not_play() -> None:
@@ -163,7 +167,7 @@ async def test_a_viewer_is_told_what_it_could_not_play() -> None:
         tap.offer(AccessUnit(ElementaryStream(256, Codec.H265), b"\0\0\1\x26", 0, 0, key=True))
         head, _ = await received(stream)
     assert " 501 " in head.splitlines()[0]
-    assert not tap._viewers
+    assert not viewers_of(tap)
 
 
 async def test_another_size_ends_the_view_so_that_the_player_comes_again(coded: Coded) -> None:
@@ -178,7 +182,7 @@ async def test_another_size_ends_the_view_so_that_the_player_comes_again(coded: 
         _, data = await received(stream)
     with opened(data) as container:
         assert {frame.width for frame in container.decode(video=0)} == {160}
-    assert not tap._viewers
+    assert not viewers_of(tap)
 
 
 async def test_a_viewer_that_goes_leaves_nothing(coded: Coded) -> None:
@@ -189,9 +193,9 @@ async def test_a_viewer_that_goes_leaves_nothing(coded: Coded) -> None:
             for unit in coded():
                 tap.offer(unit)
             await stream.receive_some()
-            assert tap._viewers
+            assert viewers_of(tap)
         with trio.fail_after(10):
-            while tap._viewers:
+            while viewers_of(tap):
                 await trio.lowlevel.checkpoint()
 
 
@@ -201,7 +205,7 @@ async def test_a_viewer_that_goes_before_the_first_picture_leaves_nothing() -> N
         async with viewing(*address):
             await watched(tap)
         with trio.fail_after(10):
-            while tap._viewers:
+            while viewers_of(tap):
                 await trio.lowlevel.checkpoint()
 
 
@@ -218,12 +222,12 @@ async def test_a_viewer_that_takes_nothing_holds_nobody_up(coded: Coded) -> None
     async with showing(tap) as address, viewing(*address) as slow_stream:
         slow_stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await watched(tap)
-        (slow,) = tap._viewers
+        (slow,) = viewers_of(tap)
         async with viewing(*address) as quick_stream, trio.open_nursery() as nursery:
             nursery.start_soon(watch, quick_stream)
-            while len(tap._viewers) < 2:
+            while len(viewers_of(tap)) < 2:
                 await trio.lowlevel.checkpoint()
-            (quick,) = tap._viewers - {slow}
+            (quick,) = viewers_of(tap) - {slow}
             for number in range(rounds):
                 shift = number * 40 * 3000
                 for unit in units:
@@ -247,7 +251,7 @@ async def test_the_room_for_viewers_is_bounded_and_comes_free_again(coded: Coded
 
             for _ in range(MAX_VIEWERS):
                 nursery.start_soon(wait)
-            while len(tap._viewers) < MAX_VIEWERS:
+            while len(viewers_of(tap)) < MAX_VIEWERS:
                 await trio.lowlevel.checkpoint()
             async with viewing(*address) as stream:
                 head, _ = await received(stream)

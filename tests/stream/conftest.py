@@ -152,9 +152,10 @@ class Played:
 def play(data: bytes) -> Played:
     """Decode all of it with PyAV, from its first byte; times must rise."""
     played = Played()
-    with av.open(io.BytesIO(data), format="mpegts") as container:
+    with av.open(io.BytesIO(data), "r", format="mpegts") as container:
         for packet in container.demux():
             for frame in packet.decode():
+                assert isinstance(frame, av.VideoFrame | av.AudioFrame)
                 assert frame.time is not None
                 if isinstance(frame, av.VideoFrame):
                     assert not frame.is_corrupt

@@ -87,8 +87,8 @@ class TestWhatComesOut:
         self, kit: Any, streaming: Any, with_sound: bool
     ) -> None:
         """By what is seen and heard, not by what the time stamps say."""
-        audio = {"audio_processor": echo} if with_sound else {}
-        async with streaming(StreamProcessor(passthrough, **audio)) as run:
+        handler = echo if with_sound else None
+        async with streaming(StreamProcessor(passthrough, audio_processor=handler)) as run:
             await run.feed(card())
             await run.end()
         before, after = kit.play(b"".join(kit.segments(card()))), run.played()
