@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from typing import Final
@@ -15,6 +16,8 @@ from attrs import define, field, frozen
 MAX_HEAD: Final = 64 * 1024
 """Bytes of an unfinished head, chunk header or trailer that are held before the answer counts as garbage. Browsers and
 Go's client stop between 256 KiB and 10 MiB, most servers send below 8 KiB."""
+
+RECEIVE_SIZE: Final = 64 * 1024
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -103,27 +106,72 @@ def httpx_error(fault: Exception, phase: Phase, request: httpx.Request) -> httpx
 
 @define(eq=False)
 class Connection:
-    """A socket, perhaps under TLS, and the state of HTTP on it. Owned by the transport, lent to one exchange."""
+    """A socket, perhaps under TLS, and the state of HTTP on it. Owned by the transport, lent to one exchange.
+
+    Plain bytes go round Trio's streams: those take a turn of the event loop for each write, and try to read before they
+    wait, in vain for an answer that is still to come.
+    """
 
     origin: Origin
-    socket: trio.SocketStream
-    stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]
+    socket: socket.socket
+    """Not blocking."""
+    tls: trio.SSLStream[trio.SocketStream] | None
+    """What the bytes go through, where it is there."""
     http: h11.Connection = field(
         factory=lambda: h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
     )
     idle_since: float = math.inf
 
+    async def send(self, data: bytes, patience: float) -> None:
+        """Send all; without a checkpoint where a plain socket takes it at once. Raises one of ``FAULTS``, also if it
+        takes longer than ``patience`` seconds.
+        """
+        left = self.send_now(data)
+        if left:
+            with limit(patience):
+                await self._send_rest(left)
+
+    def send_now(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Send what a plain socket takes at once; gives back the rest. Not while ``send`` is under way. Raises
+        ``OSError``.
+        """
+        if self.tls is not None:
+            return data
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            return data
+        return memoryview(data)[sent:]
+
+    async def _send_rest(self, data: bytes | memoryview) -> None:
+        if self.tls is not None:
+            await self.tls.send_all(data)
+            return
+        while data:
+            await trio.lowlevel.wait_writable(self.socket)
+            data = self.send_now(data)
+
+    async def receive(self) -> bytes:
+        """Some bytes; none: the peer has closed. Cancelling loses nothing. Raises one of ``FAULTS``."""
+        if self.tls is not None:
+            return bytes(await self.tls.receive_some())
+        while self.is_open():
+            await trio.lowlevel.wait_readable(self.socket)
+            try:
+                return self.socket.recv(RECEIVE_SIZE)
+            except BlockingIOError:
+                continue
+        raise trio.ClosedResourceError
+
     def close(self) -> None:
         """Close the socket; whoever waits on it is woken with ``trio.ClosedResourceError``. May be repeated."""
-        self.socket.socket.close()
+        if self.is_open():
+            trio.lowlevel.notify_closing(self.socket)
+            self.socket.close()
 
     def is_open(self) -> bool:
         """Whether this side has not closed it."""
-        return self.socket.socket.fileno() != -1
-
-    def is_tls(self) -> bool:
-        """Whether the bytes go through TLS."""
-        return self.stream is not self.socket
+        return self.socket.fileno() != -1
 
     def is_between_requests(self) -> bool:
         """Whether both messages are whole, both sides keep alive, and nothing came that nobody asked for."""
@@ -140,4 +188,10 @@ class Connection:
 
         Under TLS it may also be a late session ticket. Then a good connection is given up, which costs a handshake.
         """
-        return not self.socket.socket.is_readable()
+        try:
+            self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False

@@ -20,7 +20,6 @@ from trickle_trio.transport.connection import (
     Phase,
     Timeouts,
     httpx_error,
-    limit,
 )
 
 SMALL_BODY: Final = 16 * 1024
@@ -218,8 +217,7 @@ class Exchange(httpx.AsyncByteStream):
     async def _write(self, data: bytes) -> None:
         """Write, and note if the peer has gone. Its answer may be there all the same: the reader decides."""
         try:
-            with limit(self.timeouts.write):
-                await self.connection.stream.send_all(data)
+            await self.connection.send(data, self.timeouts.write)
         except FAULTS as fault:
             error = httpx_error(fault, Phase.WRITE, self.request)
             if not isinstance(error, httpx.WriteError):
@@ -259,9 +257,10 @@ class Exchange(httpx.AsyncByteStream):
             await close_each(pieces, body, given)
 
     async def _send_piece(self, piece: h11.Data | h11.EndOfMessage) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
+        # Neither the body nor the socket need pause, and others want their turn.
+        await trio.lowlevel.checkpoint()
         data = self._framed(piece)
-        if not self.connection.is_tls():
+        if self.connection.tls is None:
             await self._write(data)
             return
         # Trio's TLS stream cannot be read any more after a cancelled write. Closing the socket ends a shielded one.
@@ -339,13 +338,12 @@ class Exchange(httpx.AsyncByteStream):
         http.receive_data(data)
 
     async def _wait_for_bytes(self) -> bytes:
-        stream = self.connection.stream
         if self.timeouts.read == math.inf:
-            return bytes(await stream.receive_some())
+            return await self.connection.receive()
         with trio.CancelScope() as self._patience:
             if not self._is_uploading():
                 self._start_clock()
-            return bytes(await stream.receive_some())
+            return await self.connection.receive()
         raise trio.TooSlowError
 
     def _start_clock(self) -> None:

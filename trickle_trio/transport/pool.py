@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import socket
 import ssl
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -155,33 +156,28 @@ class TrickleTransport(httpx.AsyncBaseTransport):
     ) -> Connection:
         try:
             with limit(timeouts.connect):
-                socket = await trio.open_tcp_stream(origin.host, origin.port)
-                stream = await self._prepared(socket, origin)
+                stream = await trio.open_tcp_stream(origin.host, origin.port)
+                connection = await self._prepared(bare(stream), origin)
         except FAULTS as fault:
             raise httpx_error(fault, Phase.CONNECT, request) from fault
-        connection = Connection(origin, socket, stream)
         self._open.add(connection)
         return connection
 
-    async def _prepared(
-        self, socket: trio.SocketStream, origin: Origin
-    ) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+    async def _prepared(self, sock: socket.socket, origin: Origin) -> Connection:
         try:
-            probe_when_silent(socket)
-            stream = await self._secured(socket, origin)
+            probe_when_silent(sock)
+            tls = None if origin.scheme == "http" else await self._secured(sock, origin)
             self._running_nursery()  # raises if the transport was left meanwhile
         except BaseException:
-            socket.socket.close()
+            sock.close()
             raise
-        return stream
+        return Connection(origin, sock, tls)
 
     async def _secured(
-        self, socket: trio.SocketStream, origin: Origin
-    ) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
-        if origin.scheme == "http":
-            return socket
+        self, sock: socket.socket, origin: Origin
+    ) -> trio.SSLStream[trio.SocketStream]:
         stream = trio.SSLStream(
-            socket,
+            trio.SocketStream(trio.socket.from_stdlib_socket(sock)),
             self.ssl_context or default_ssl_context(),
             server_hostname=origin.host.decode("ascii"),
             https_compatible=True,
@@ -229,10 +225,17 @@ def check(request: httpx.Request) -> None:
         raise TypeError(f"the body must be an async iterator or bytes, not {request.stream!r}")
 
 
-def probe_when_silent(stream: trio.SocketStream) -> None:
+def bare(stream: trio.SocketStream) -> socket.socket:
+    """Take the socket out of Trio's stream."""
+    sock = socket.socket(fileno=stream.socket.detach())
+    sock.settimeout(0)
+    return sock
+
+
+def probe_when_silent(sock: socket.socket) -> None:
     """Switch TCP keep-alive probes on, where the platform lets their times be chosen."""
-    stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
-        option = getattr(trio.socket, name, None)
+        option = getattr(socket, name, None)
         if option is not None:
-            stream.setsockopt(trio.socket.IPPROTO_TCP, option, KEEPALIVE_PROBE)
+            sock.setsockopt(socket.IPPROTO_TCP, option, KEEPALIVE_PROBE)
