@@ -12,9 +12,11 @@ from hypothesis import settings
 if TYPE_CHECKING:
     import trio
 
-# A deadline an example is a timing assertion; machines are slow when they are.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# A deadline an example is a timing assertion; machines are slow when they are. The gates try the
+# same examples each time; to look for new ones: pytest --hypothesis-profile=explore.
+settings.register_profile("gates", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile("gates")
 
 
 @pytest.fixture
