@@ -230,9 +230,12 @@ class Proxy:
     url: str
     _port: int
     _open: set[trio.SocketStream] = field(factory=set)
+    _clients: set[trio.SocketStream] = field(factory=set)
     is_down: bool = False
     limit: float = math.inf
     """Bytes that one client may send; then its connections break."""
+    answered: int = 0
+    """Pieces of answers that have gone back."""
 
     def cut(self) -> None:
         """Reset every connection, now."""
@@ -248,6 +251,7 @@ class Proxy:
 
     async def serve(self, client: trio.SocketStream) -> None:
         self._open.add(client)
+        self._clients.add(client)
         try:
             if self.is_down:
                 self.cut()
@@ -272,6 +276,7 @@ class Proxy:
                 if count > self.limit:
                     self.cut()
                 await target.send_all(data)
+                self.answered += target in self._clients
         scope.cancel()
 
 

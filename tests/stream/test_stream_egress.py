@@ -266,17 +266,39 @@ class TestTrouble:
         assert [len(kit.play(part).seen) for part in (first, third, fourth)] == [15, 15, 15]
         assert len(kit.play(broken).seen) < 15
 
-    async def test_a_channel_that_is_deleted_ends_it(self, relay: str, kit: Any) -> None:
+    async def test_a_channel_that_is_deleted_ends_it_and_whoever_sends_waits(
+        self, relay: str, kit: Any
+    ) -> None:
+        """For the reason, which is more than that nobody listens any more."""
         bench = Bench(f"{relay}/out")
         bench.program(VIDEO)
-        async with running(bench, kit):
+        async with running(bench, kit), trio.open_nursery() as nursery:
             for unit in kit.pictures(20):
                 await bench.units_in.send(unit)
             await kit.delete_channel(bench.url)
-            with pytest.raises(trio.BrokenResourceError):
-                for unit in kit.pictures(60)[20:]:
-                    await bench.units_in.send(unit)
+            nursery.start_soon(bench.write, kit.pictures(60)[20:])
+            while bench.ended is None:
+                await trio.lowlevel.checkpoint()
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
         assert isinstance(bench.ended, ChannelEnded)
+
+    async def test_a_key_frame_that_came_before_the_loss_was_known_is_not_lost_too(
+        self, relay: str, proxy: Any, kit: Any
+    ) -> None:
+        bench = Bench(f"{proxy.url}/out")
+        bench.program(VIDEO)
+        units = kit.pictures(45)
+        async with running(bench, kit, read_at=f"{relay}/out"):
+            for unit in units[:15]:
+                await bench.units_in.send(unit)
+            await wait_all_tasks_blocked(0.05)
+            proxy.cut()
+            await wait_all_tasks_blocked(0.05)
+            await bench.write(units[15:])
+        assert bench.meters.errors["output"] == 1
+        assert not bench.meters.dropped
+        assert [len(kit.play(part).seen) for part in bench.parts[-2:]] == [15, 15]
 
     async def test_a_server_that_takes_nothing_holds_it_back(
         self, kit: Any, nursery: trio.Nursery

@@ -46,24 +46,32 @@ class Egress:
         self._borders = Borders(round(self.policy.segment_seconds * CLOCK_RATE))
 
     async def run(self, publication: Publication) -> None:
-        """Write until the units end. ``ChannelEnded``: the channel did first."""
-        with self.units:
-            first = await self._next_first()
-            while first is not None:
-                first = await self._segment(publication, first)
+        """Write until the units end. ``ChannelEnded``: the channel did first.
+
+        The units' channel stays open then: whoever sends is to wait until the stream is told why, and
+        not to fail because nobody listens.
+        """
+        first = await self._next_first()
+        while first is not None:
+            first = await self._segment(publication, first)
 
     async def _segment(self, publication: Publication, first: AccessUnit) -> AccessUnit | None:
         """Write the segment that this unit begins; returns the one that begins the next."""
+        following = None
         try:
             async with publication.segment() as segment:
                 following = await self._fill(segment, first)
         except SegmentLost as error:
             self.meters.error("output", str(error))
-            self._borders.lose()
-            self.keys.wanted = True
-            return await self._next_first()
+            return following or await self._recover()
         self.events.trace("runner_send_first_processed_segment")
         return following
+
+    async def _recover(self) -> AccessUnit | None:
+        """After a loss inside a segment: the next unit that one can begin with, as soon as may be."""
+        self._borders.lose()
+        self.keys.wanted = True
+        return await self._next_first()
 
     async def _fill(self, segment: OutgoingSegment, first: AccessUnit) -> AccessUnit | None:
         muxer = self._begin()
