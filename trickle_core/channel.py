@@ -37,6 +37,7 @@ from trickle_core.answer import (
     CLOSE,
     TERMINATED,
     Answer,
+    Headers,
     latest_header,
     no_such_segment,
     seq_header,
@@ -396,9 +397,8 @@ class Channel:
     def _answer_early(self, writers: Iterable[Writer]) -> None:
         for writer in writers:
             del self._writers[writer]
-            seq = () if writer.segment is None else seq_header(writer.segment.seq)
             ended = TERMINATED if self.closed else ()
-            writer.answer_early(Answer(200, (*seq, *ended, *CLOSE)))
+            writer.answer_early(Answer(200, (*_so_far(writer.segment), *ended, *CLOSE)))
 
     def _refuse(
         self, writer: Writer, segment: Segment, status: int, reason: str, now: float
@@ -421,3 +421,12 @@ class Channel:
         """Give back the memory; what is being read is held until it was read."""
         for segment in list(self._segments.values()):
             self._evict(segment, now)
+
+
+def _so_far(segment: Segment | None) -> Headers:
+    """What is known of a segment that is closed under its writer: by its size the writer knows
+    whether all that it sent had come.
+    """
+    if segment is None:
+        return ()
+    return (*seq_header(segment.seq), (wire.SIZE, str(segment.size)))

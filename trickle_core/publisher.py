@@ -516,7 +516,7 @@ class Publisher:
             ending = ending_of(event)
             if ending in (Ending.CLOSED, Ending.GONE):
                 return self._end(ending, event.status)
-            if event.status == 200:
+            if event.status == 200 and not _fell_short(event):
                 del self._settling[event.request]
                 self._backoff.succeeded()
                 return [Discard(event.request), *self._grant(now)]
@@ -540,3 +540,11 @@ class Publisher:
             self._fire(Trigger.DELETE)
             return [*self._deletions.clear(), *self._deletions.add(None, now)]
         return [] if self._deletions.pending else self._end(Ending.LEFT)
+
+
+def _fell_short(head: ResponseStarted) -> bool:
+    """Whether the segment was closed before all of our bytes had come: a relay of ours says how
+    many it has where it answers early.
+    """
+    size = wire.parse_seq(head.headers.get(wire.SIZE))
+    return size is not None and size < head.bytes_sent

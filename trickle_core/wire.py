@@ -28,7 +28,7 @@ RESET: Final = "lp-trickle-reset"
 
 SIZE: Final = "lp-trickle-size"
 """On the answer to a GET: how many bytes the segment already held. In the public text; a TODO in
-the deployed server."""
+the deployed server. Ours says the same on the early answer to a POST."""
 
 EXPECT_CONTENT: Final = "expect-content"
 """On a POST that creates a channel: the MIME type of its segments."""

@@ -80,7 +80,7 @@ def test_a_writer_whose_segment_is_closed_is_answered_at_once(house: House) -> N
     writer = house.writer("/a/0")
     assert house.answer("DELETE", "/a/0").status == 200
     headers = headers_of(writer.answer)
-    assert headers == {"lp-trickle-seq": "0", "connection": "close"}
+    assert headers == {"lp-trickle-seq": "0", "lp-trickle-size": "0", "connection": "close"}
     assert house.next_write("a") == 1, (
         "as an empty segment, or GET -1 would find it closed for ever"
     )
