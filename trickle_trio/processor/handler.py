@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 
 from trickle_trio.processor.decorators import HandlerKind, Mark, mark_of
 from trickle_trio.processor.errors import HandlerError
+from trickle_trio.processor.foresight import asks_for_tensors
 from trickle_trio.processor.signatures import (
     KIND_NAMES,
     CallShape,
@@ -76,6 +77,11 @@ class Handler:
         checked = _check_callable(function, kind, mark)
         label = f"{KIND_NAMES[kind]} {mark.name or long_name(checked)!r}"
         return cls(label, mark, not is_async(checked), checked, read_shape(checked, kind, label))
+
+    @property
+    def asks_for_tensors(self) -> bool:
+        """Whether its code says that it will; a guess."""
+        return asks_for_tensors(self._function)
 
     async def call(self, payload: Any = None) -> Any:
         """Call it and return what it returns. Cancelling is safe: an async handler is cancelled, a plain one given up.

@@ -11,6 +11,7 @@ from attrs import define, field
 
 from trickle_trio.media.frames import AudioFrame, VideoFrame
 from trickle_trio.processor.decorators import HandlerKind
+from trickle_trio.processor.foresight import import_tensors
 from trickle_trio.processor.gate import FrameGate
 from trickle_trio.processor.handler import Handler, HandlerStatistics
 from trickle_trio.processor.loading import LoadState, ModelLoad
@@ -78,6 +79,15 @@ class Handlers:
         Raises HandlerError when it fails; then it may be called again.
         """
         await self._model.ensure(params)
+
+    async def prepare(self) -> None:
+        """Import what the video handler will need for its first frame, in a thread; see ``foresight``.
+
+        ``load`` does so too. Quick the second time, and where tensors are not spoken of. Cancelling is safe.
+        """
+        handler = self._handlers.get(HandlerKind.VIDEO)
+        if handler is not None and handler.asks_for_tensors:
+            await trio.to_thread.run_sync(import_tensors, abandon_on_cancel=True)
 
     async def video(self, frame: VideoFrame) -> VideoFrame | VideoProcessingResult:
         """Have a picture processed: what came of it, or ``Withheld`` for nothing.
@@ -155,6 +165,7 @@ class Handlers:
     async def _run_loaders(self, params: Mapping[str, Any]) -> None:
         for loader in self._loaders:
             await loader.call({**self._load_defaults, **params})
+        await self.prepare()
         await trio.lowlevel.checkpoint()
 
 

@@ -118,9 +118,14 @@ class Line:
         """Where processed frames come from."""
         processed_in, processed_out = trio.open_memory_channel[VideoFrame](FRAMES_READY)
         nursery.start_soon(PictureDecoding(self.frames, self.meters).run, pictures)
-        handling = PictureHandling(self.handlers, self.wishes, self.meters, self._watchdog())
-        nursery.start_soon(handling.run, self.frames, processed_in)
+        nursery.start_soon(self._handle, processed_in)
         return processed_out
+
+    async def _handle(self, processed: trio.MemorySendChannel[VideoFrame]) -> None:
+        with processed:
+            await self.handlers.prepare()
+            handling = PictureHandling(self.handlers, self.wishes, self.meters, self._watchdog())
+            await handling.run(self.frames, processed)
 
     def _start_encoding(
         self,

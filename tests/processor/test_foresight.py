@@ -1,0 +1,162 @@
+"""Which handlers will ask for tensors, told from their code."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from trickle_trio.processor.foresight import MOST, asks_for_tensors
+
+
+def passthrough(frame: Any) -> Any:
+    return frame
+
+
+def from_array(frame: Any) -> Any:
+    return frame.replace_tensor(255 - frame.to_ndarray())
+
+
+def direct(frame: Any) -> Any:
+    return frame.replace_tensor(frame.tensor * 0.5)
+
+
+async def in_async(frame: Any) -> Any:
+    return frame.to_tensor(layout="CHW")
+
+
+def imports_inside(frame: Any) -> Any:
+    import torch  # noqa: PLC0415  as users do
+
+    return torch.nn.functional.relu(frame)
+
+
+def by_helper(frame: Any) -> Any:
+    return helper(frame)
+
+
+def helper(frame: Any) -> Any:
+    return deeper(frame)
+
+
+def deeper(frame: Any) -> Any:
+    return frame.tensor
+
+
+def in_lambda(frame: Any) -> Any:
+    return [*map(lambda each: each.tensor, [frame])]  # noqa: C417  a function inside a function
+
+
+def loops(frame: Any) -> Any:
+    return loops_too(frame)
+
+
+def loops_too(frame: Any) -> Any:
+    return loops(frame)
+
+
+def wrapping(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapped(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapped
+
+
+class Model:
+    def handle(self, frame: Any) -> Any:
+        return self._step(frame)
+
+    def _step(self, frame: Any) -> Any:
+        return self._static(frame)
+
+    @staticmethod
+    def _static(frame: Any) -> Any:
+        return frame.tensor
+
+    def idle(self, frame: Any) -> Any:
+        return frame
+
+    def __call__(self, frame: Any) -> Any:
+        return self._step(frame)
+
+
+class Heir(Model):
+    def _step(self, frame: Any) -> Any:
+        return frame
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        direct,
+        in_async,
+        imports_inside,
+        by_helper,
+        in_lambda,
+        wrapping(direct),
+        functools.partial(direct),
+        Model().handle,
+        Model(),
+        lambda frame: frame.tensor,
+    ],
+)
+def test_what_speaks_of_tensors_will_ask_for_them(handler: Callable[..., Any]) -> None:
+    assert asks_for_tensors(handler)
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        passthrough,
+        from_array,
+        loops,
+        Model().idle,
+        Heir().handle,
+        Heir(),
+        print,
+        functools.partial(passthrough),
+        object(),
+    ],
+)
+def test_what_does_not_will_not(handler: Any) -> None:
+    assert not asks_for_tensors(handler)
+
+
+def test_code_without_end_is_not_read_to_its_end() -> None:
+    namespace: dict[str, Any] = {"__name__": "endless"}
+    for number in range(2 * MOST):
+        exec(f"def f{number}(frame): return f{number + 1}(frame)", namespace)  # noqa: S102  many of them
+    exec(f"def f{2 * MOST}(frame): return frame.tensor", namespace)  # noqa: S102
+    assert not asks_for_tensors(namespace["f0"])
+    assert asks_for_tensors(namespace[f"f{MOST + 50}"])
+
+
+def loaded(handler: str) -> list[str]:
+    """Whether torch is there after loading, and what the handler's first call still imports."""
+    program = (
+        "import sys, trio, numpy\n"
+        "from trickle_trio.processor import as_processor\n"
+        "from trickle_trio.media.frames import VideoFrame\n"
+        f"async def handler(frame): {handler}\n"
+        "async def main():\n"
+        "    handlers = as_processor(handler)\n"
+        "    await handlers.load()\n"
+        "    print('torch' in sys.modules)\n"
+        "    await handlers.video(VideoFrame.from_ndarray(numpy.zeros((4, 4, 3), 'uint8')))\n"
+        "    print('torch' in sys.modules)\n"
+        "trio.run(main)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    return result.stdout.split()
+
+
+def test_loading_brings_torch_in_for_those_who_will_ask_and_for_no_others() -> None:
+    assert loaded("return frame.replace_tensor(frame.tensor * 2)") == ["True", "True"]
+    assert loaded("return frame.replace_tensor(frame.to_ndarray())") == ["False", "False"]
