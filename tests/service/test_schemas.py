@@ -35,7 +35,7 @@ def test_a_start_needs_nothing_and_gets_an_id_of_its_own() -> None:
 def test_a_whole_start() -> None:
     body = {
         "subscribe_url": "http://127.0.0.1:3389/in",
-        "publish_url": "https://host.example/out?x=1",
+        "publish_url": "https://host.example/out",
         "control_url": "",
         "gateway_request_id": "abc",
         "manifest_id": "unknown to us",
@@ -43,7 +43,7 @@ def test_a_whole_start() -> None:
     }
     request = StartRequest.parse(body)
     assert request.request_id == "abc"
-    assert request.publish_url == "https://host.example/out?x=1"
+    assert request.publish_url == "https://host.example/out"
     assert request.control_url is None
     assert request.params == StreamParams(1920, 1080, 30, others={"intensity": 0.7})
 
@@ -103,6 +103,8 @@ def test_a_wrong_parameter_is_named(params: dict[str, object], where: str) -> No
         ({"subscribe_url": "ftp://host/x"}, "subscribe_url"),
         ({"publish_url": "http://"}, "publish_url"),
         ({"publish_url": "/only/a/path"}, "publish_url"),
+        ({"publish_url": "http://host.example/"}, "publish_url"),
+        ({"publish_url": "http://host.example/out?x=1"}, "publish_url"),
         ({"publish_url": "http://host:99999999/x"}, "publish_url"),
         ({"publish_url": "http://a\nb/"}, "publish_url"),
         ({"events_url": "http://\ud800/"}, "events_url"),

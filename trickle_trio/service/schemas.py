@@ -16,6 +16,8 @@ from uuid import uuid4
 import httpx
 from attrs import field, frozen
 
+from trickle_trio.driver import channel_url
+
 MAX_FRAMERATE: Final = 60
 DEFAULT_FRAMERATE: Final = 24
 """What today's users get without asking for a rate."""
@@ -202,6 +204,10 @@ def _url(name: str, value: object) -> str | None:
         raise _wrong(name, "must be an http or https address with a host", value)
     if url.port is not None and not 0 < url.port < 1 << 16:
         raise _wrong(name, "must have a port from 1 to 65535", value)
+    try:
+        channel_url(value)
+    except ValueError as error:
+        raise _wrong(name, "must be a channel's address, http://host:port/name", value) from error
     return value
 
 
