@@ -124,8 +124,13 @@ class Channel:
             return self._not_there(asked if seq < 0 else seq)
         preconnected = seq == self.next_write
         reader = Reader(self, segment, preconnected, segment.size, progress_at=now)
+        reader.follows = asked >= 0 and self._fairness.follows(segment, self._all_at(seq - 1))
+        segment.followers += reader.follows
         segment.readers[reader] = None
         return reader
+
+    def _all_at(self, seq: int) -> list[Segment]:
+        return [one for one in (*self._segments.values(), *self._held) if one.seq == seq]
 
     def _resolve(self, asked: int) -> int:
         if asked >= 0:
@@ -153,8 +158,9 @@ class Channel:
         segment = reader.segment
         segment.readers.pop(reader, None)
         segment.sleepers.pop(reader, None)
+        segment.followers -= reader.follows
         if finished and segment.seq >= self.next_write - self.settings.window - 1:
-            self._fairness.reader_finished(segment.seq, now)
+            self._fairness.reader_finished(segment.seq, now, follows=reader.follows)
         self._forget_if_unwanted(segment)
         self._wake_held(now)
 

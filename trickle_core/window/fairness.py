@@ -14,12 +14,15 @@ publishes as fast as it can goes on at the pace of the slowest reader that is st
 
 A reader who comes to E is told from one who is still expected by counting: as many as finished E - 1
 must have come to E, be there or have finished it too. That also holds for readers that open E before
-they finish E - 1 (preconnect), and for those that reopen a GET.
+they finish E - 1 (preconnect), and for those that reopen a GET. Who begins at E is not counted for
+one who comes to it: it asked for no number, or there is nobody at E - 1 from whom it could come.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Final
 
 from attrs import define, field
 
@@ -32,7 +35,12 @@ class Finished:
     """Readers that read a segment to its end."""
 
     count: int = 0
+    followers: int = 0
+    """How many of them had come from the segment before."""
     last: float = -math.inf
+
+
+NOBODY: Final = Finished()
 
 
 @define(eq=False)
@@ -47,10 +55,16 @@ class Fairness:
         """The publisher's own time."""
         return now - self._waited
 
-    def reader_finished(self, seq: int, now: float) -> None:
+    def follows(self, segment: Segment, before: Iterable[Segment]) -> bool:
+        """Whether a reader that comes to ``segment`` by its number comes from the one before it."""
+        there = self._finished_of(segment.seq - 1).count + sum(len(one.readers) for one in before)
+        return self._arrived(segment) < there
+
+    def reader_finished(self, seq: int, now: float, *, follows: bool) -> None:
         """A reader read segment ``seq`` to its end."""
         finished = self._finished.setdefault(seq, Finished())
         finished.count += 1
+        finished.followers += follows
         finished.last = now
 
     def forget_below(self, seq: int) -> None:
@@ -83,6 +97,11 @@ class Fairness:
         return max(last, self._last_expected(victim)) + self.settings.grace
 
     def _last_expected(self, victim: Segment) -> float:
-        before = self._finished.get(victim.seq - 1, Finished())
-        arrived = len(victim.readers) + self._finished.get(victim.seq, Finished()).count
-        return before.last if before.count > arrived else -math.inf
+        before = self._finished_of(victim.seq - 1)
+        return before.last if before.count > self._arrived(victim) else -math.inf
+
+    def _arrived(self, segment: Segment) -> int:
+        return segment.followers + self._finished_of(segment.seq).followers
+
+    def _finished_of(self, seq: int) -> Finished:
+        return self._finished.get(seq, NOBODY)

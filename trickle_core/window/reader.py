@@ -41,6 +41,8 @@ class Reader:
     """Bytes that the segment held when it came: ``Lp-Trickle-Size``."""
     progress_at: float
     """When it last took bytes, or came."""
+    follows: bool = False
+    """It comes from the segment before (see fairness.py)."""
     waker: Waker = sleep_on
     state: ReaderState = field(default=ReaderState.WAITING, init=False)
     position: int = field(default=0, init=False)

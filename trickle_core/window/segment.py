@@ -37,6 +37,8 @@ class Segment:
     """Open GETs, in their order of arrival."""
     sleepers: dict[Reader, None] = field(factory=dict, init=False)
     """Those of them that wait for more."""
+    followers: int = field(default=0, init=False)
+    """How many of them came from the segment before (see fairness.py)."""
     began: float = field(default=-math.inf, init=False)
     """When its first byte came, by the publisher's own time (see fairness.py)."""
     abandoned_at: float = field(default=math.inf, init=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from trickle_core import wire
 from trickle_core.answer import Answer
 from trickle_core.commands import Command, Delete, Discard, EndBody, OpenPost
@@ -9,6 +11,8 @@ from trickle_core.events import ResponseStarted
 from trickle_core.publisher import Publisher, PublisherSettings
 from trickle_core.relay import Relay
 from trickle_core.relay_settings import RelayRequest
+from trickle_core.window.reader import Reader
+from trickle_core.window.states import ACCEPTED, END, NEED_ROOM, Signal
 from trickle_core.window.writer import Writer
 
 
@@ -26,6 +30,24 @@ def publisher_with_an_ended_segment() -> tuple[Publisher, int]:
     machine.begin_segment(0.0)
     assert machine.end_segment(1.0) == [EndBody(post.request)]
     return machine, post.request
+
+
+def post(relay: Relay, seq: int) -> Writer:
+    writer = relay.handle(RelayRequest("POST", f"/a/{seq}"), 0.0)
+    assert isinstance(writer, Writer)
+    return writer
+
+
+def get(relay: Relay, seq: int) -> Reader:
+    reader = relay.handle(RelayRequest("GET", f"/a/{seq}"), 0.0)
+    assert isinstance(reader, Reader)
+    return reader
+
+
+def read_all(reader: Reader) -> None:
+    while not isinstance(reader.pull(1000, 0.0), Signal):
+        pass
+    reader.close(0.0)
 
 
 # A segment that was closed before all of its bytes had come was confirmed to a publisher that had
@@ -57,3 +79,54 @@ def test_a_segment_of_which_it_has_all_has_arrived() -> None:
     for size in ("5", None, "many"):
         orders, machine, request = settled_with(size)
         assert (orders, machine.lost) == ([Discard(request)], 0)
+
+
+# A reader that began at a segment was counted for one that was still to come to it, and that one
+# lost the segment to a publisher who went as fast as it could.
+
+
+@pytest.mark.parametrize("asked", [1, -5, -1, -2])
+def test_who_begins_at_a_segment_does_not_stand_for_who_comes_to_it(asked: int) -> None:
+    relay = Relay()
+    for seq in range(5):
+        writer = post(relay, seq)
+        writer.write(b"x", 0.0)
+        if seq == 1 and asked == wire.LIVE_EDGE:
+            beginner = get(relay, asked)
+        writer.end(0.0)
+        if seq == 0 and asked == wire.NEXT_WRITE:
+            beginner = get(relay, asked)
+    if asked in (1, -5):
+        beginner = get(relay, asked)
+    assert beginner.segment.seq == 1
+    read_all(get(relay, 0))
+    read_all(beginner)
+    assert post(relay, 5).write(b"x", 0.0) is ACCEPTED
+    pushing = post(relay, 6)
+    assert pushing.write(b"x", 0.0) is NEED_ROOM, "somebody comes from 0"
+    read_all(get(relay, 1))
+    assert pushing.write(b"x", 0.0) is ACCEPTED
+
+
+def test_who_follows_from_a_segment_outside_of_the_window_follows() -> None:
+    relay = Relay()
+    for seq in range(2):
+        post_whole(relay, seq)
+    slow = get(relay, 0)
+    slow.pull(1000, 0.0)  # the head
+    slow.pull(1000, 0.0)
+    for seq in range(2, 5):
+        post_whole(relay, seq)
+    pushing = post(relay, 5)
+    assert pushing.write(b"x", 2.0) is ACCEPTED, "it stands still"
+    follower = get(relay, 1)
+    assert slow.pull(1000, 2.0) is END
+    slow.close(2.0)
+    read_all(follower)
+    assert post(relay, 6).write(b"x", 2.0) is ACCEPTED, "nobody else comes from 0"
+
+
+def post_whole(relay: Relay, seq: int) -> None:
+    writer = post(relay, seq)
+    writer.write(b"x", 0.0)
+    writer.end(0.0)
