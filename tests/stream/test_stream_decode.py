@@ -11,11 +11,12 @@ import trio
 from attrs import evolve
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trickle_core.mpegts import AccessUnit
+from trickle_core.mpegts import AccessUnit, Codec, ElementaryStream
 from trickle_trio.media.frames import VideoFrame
-from trickle_trio.stream.decode import BATCH, PictureDecoding, WaitingFrames
+from trickle_trio.stream.decode import BATCH, PictureDecoding
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.settings import Pace
+from trickle_trio.stream.waiting import SOUNDS, WaitingFrames, WaitingSound
 
 
 def frame(time: int) -> VideoFrame:
@@ -76,6 +77,49 @@ class TestWaitingFrames:
         assert not await frames.put(frame(0))
 
 
+def sound(time: int) -> AccessUnit:
+    return AccessUnit(ElementaryStream(0x101, Codec.AAC), b"", time, time, key=True)
+
+
+class TestWaitingSound:
+    async def test_live_what_has_waited_too_long_is_left_out(
+        self, autojump_clock: MockClock
+    ) -> None:
+        meters = Meters()
+        with WaitingSound(1.05, Pace.LIVE, meters) as waiting:
+            for time in range(20):
+                await waiting.put(sound(time))
+                await trio.sleep(0.1)
+        assert [unit.pts async for unit in waiting] == list(range(10, 20))
+        assert meters.errors == {"sound dropped": 10}
+
+    async def test_what_comes_all_at_once_is_not_too_late(self, autojump_clock: MockClock) -> None:
+        """A stream that begins inside a long segment."""
+        with WaitingSound(1.0, Pace.LIVE, Meters()) as waiting:
+            for time in range(SOUNDS):
+                await waiting.put(sound(time))
+        assert [unit.pts async for unit in waiting] == list(range(SOUNDS))
+
+    async def test_live_it_never_holds_up_and_is_bounded(self, autojump_clock: MockClock) -> None:
+        """Saturation: nobody takes anything."""
+        meters = Meters()
+        with WaitingSound(1.0, Pace.LIVE, meters) as waiting:
+            for time in range(SOUNDS + 5):
+                await waiting.put(sound(time))
+        assert [unit.pts async for unit in waiting] == list(range(5, SOUNDS + 5))
+        assert meters.errors == {"sound dropped": 5}
+
+    async def test_where_every_frame_counts_it_waits_and_nothing_is_too_late(
+        self, autojump_clock: MockClock
+    ) -> None:
+        waiting = WaitingSound(1.0, Pace.EVERY_FRAME, Meters())
+        with trio.move_on_after(10) as scope, waiting:
+            for time in range(SOUNDS + 5):
+                await waiting.put(sound(time))
+        assert scope.cancelled_caught
+        assert [unit.pts async for unit in waiting] == list(range(SOUNDS))
+
+
 class TestPictureDecoding:
     async def test_every_picture_comes_out_with_its_time(self, kit: Any) -> None:
         units, meters = kit.pictures(40), Meters()
@@ -126,6 +170,14 @@ class TestPictureDecoding:
         assert meters.dropped == {Drop.DAMAGED: 7}
         assert meters.errors["decode"] == 1
         assert meters.last_error == "the unit arrived damaged"
+
+    async def test_a_picture_that_comes_twice_is_shown_once_and_the_other_counted(
+        self, kit: Any
+    ) -> None:
+        units, meters = kit.pictures(10), Meters()
+        frames = await decoded([*units, units[0], units[1]], meters)
+        assert times(frames) == [unit.pts for unit in units]
+        assert meters.dropped == {Drop.OUT_OF_ORDER: 2}
 
     async def test_garbage_is_counted_and_survived(self, kit: Any) -> None:
         units, meters = list(kit.pictures(30, gop=10)), Meters()

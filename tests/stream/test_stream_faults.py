@@ -301,6 +301,28 @@ class TestBeside:
         [error] = [event for event in events if event["type"] == "error"]
         assert "not an object" in error["message"]
 
+    @pytest.mark.parametrize(
+        "params",
+        [
+            {"max_framerate": 0},
+            {"max_framerate": "fast"},
+            {"max_framerate": None},
+            {"width": 64},
+            {"width": 64, "height": -1},
+            {"height": [], "width": 5},
+        ],
+    )
+    async def test_wrong_parameters_of_ours_change_nothing(
+        self, kit: Any, streaming: Any, params: dict[str, Any]
+    ) -> None:
+        async with streaming(passthrough) as run:
+            with pytest.raises(ValueError, match=r"max_framerate|width|height|not supported"):
+                await run.stream.update_params({"strength": 1} | params)
+            assert run.stream.params == {}
+            await run.feed(kit.pictures(15))
+            assert (await run.end()).end is End.INPUT_ENDED
+        assert kit.looks_like(run.played(), range(15))
+
     async def test_every_line_of_data_is_there(self, kit: Any, streaming: Any, beside: Any) -> None:
         async def speak(frame: VideoFrame) -> None:
             assert await processor.send_data({"frame": frame.timestamp})

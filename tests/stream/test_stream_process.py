@@ -23,7 +23,6 @@ from trickle_trio.processor import (
     as_processor,
     video_handler,
 )
-from trickle_trio.stream.decode import WaitingFrames
 from trickle_trio.stream.ending import End, StreamEnds
 from trickle_trio.stream.events import Events
 from trickle_trio.stream.meters import Drop, Meters
@@ -31,6 +30,7 @@ from trickle_trio.stream.process import PictureHandling, Wishes
 from trickle_trio.stream.reports import WINDOW, FaultReports
 from trickle_trio.stream.settings import Pace, StreamPolicy
 from trickle_trio.stream.throttle import Throttle
+from trickle_trio.stream.waiting import WaitingFrames
 from trickle_trio.stream.watchdog import Watchdog
 
 STEP = 3000

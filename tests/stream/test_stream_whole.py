@@ -311,6 +311,25 @@ class TestHandlers:
         assert outcome.end is End.INPUT_ENDED
         assert kit.looks_like(run.played(), range(40))
 
+    async def test_a_slow_one_of_sound_does_not_fall_further_and_further_behind(
+        self, kit: Any, streaming: Any
+    ) -> None:
+        """Live: what waited too long is left out, and is silence."""
+        heard: list[float] = []
+
+        async def slow(frame: AudioFrame) -> None:
+            heard.append(frame.seconds)
+            await trio.sleep(0.02)
+
+        policy = StreamPolicy(segment_seconds=0.5, sound_wait=0.2)
+        processor = StreamProcessor(passthrough, audio_processor=slow)
+        async with streaming(processor, policy=policy) as run:
+            await run.feed(kit.footage(90))
+            assert (await run.end()).end is End.INPUT_ENDED
+        numbers = run.stream.statistics()
+        assert numbers.errors["sound dropped"] > 60
+        assert len(heard) < 60
+
     async def test_one_in_threads_may_have_several_frames_at_once(
         self, kit: Any, streaming: Any
     ) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import trio
 from attrs import define, field
@@ -15,62 +14,11 @@ from trickle_core.mpegts import AccessUnit, ElementaryStream
 from trickle_trio.media.decode import DecoderStatistics, VideoDecoder
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.stream.meters import Drop, Meters
-from trickle_trio.stream.settings import Pace
 from trickle_trio.stream.threads import CodecThread
+from trickle_trio.stream.waiting import WaitingFrames
 
 BATCH: Final = 8
 """Units that are decoded in one go at most: decoded pictures are large."""
-
-
-@define(eq=False)
-class WaitingFrames:
-    """Decoded frames before the handler, at most ``room`` of them.
-
-    When there is no room, the oldest goes (live), or the decoder waits (every frame).
-    """
-
-    room: int
-    pace: Pace
-    meters: Meters
-    _put: trio.MemorySendChannel[VideoFrame] = field(init=False)
-    _get: trio.MemoryReceiveChannel[VideoFrame] = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._put, self._get = trio.open_memory_channel[VideoFrame](self.room)
-
-    async def put(self, frame: VideoFrame) -> bool:
-        """Add a frame; False: it is too late for that. Blocks only where every frame counts."""
-        try:
-            if self.pace is Pace.EVERY_FRAME:
-                await self._put.send(frame)
-            else:
-                self._push(frame)
-        except trio.ClosedResourceError:
-            return False
-        return True
-
-    def _push(self, frame: VideoFrame) -> None:
-        try:
-            self._put.send_nowait(frame)
-        except trio.WouldBlock:
-            self._get.receive_nowait()
-            self._put.send_nowait(frame)
-            self.meters.drop(Drop.SLOW_HANDLER)
-
-    def __aiter__(self) -> trio.MemoryReceiveChannel[VideoFrame]:
-        return self._get
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """No more frames will be put: the handler's station ends when those that wait are done."""
-        self._put.close()
 
 
 @define(eq=False)
@@ -108,6 +56,7 @@ class PictureDecoding:
     def _count(self, before: DecoderStatistics, now: DecoderStatistics) -> None:
         lost = now.errors - before.errors + now.skipped - before.skipped
         self.meters.drop(Drop.DAMAGED, lost)
+        self.meters.drop(Drop.OUT_OF_ORDER, now.misordered - before.misordered)
         if now.errors > before.errors:
             self.meters.error("decode", now.last_error or "")
 

@@ -16,9 +16,9 @@ from trickle_core.mpegts import (
 from trickle_trio.stream.ends import Silence
 from trickle_trio.stream.events import Events
 from trickle_trio.stream.meters import Meters
-from trickle_trio.stream.settings import Pace
 from trickle_trio.stream.tap import Tap
 from trickle_trio.stream.tracks import Tracks
+from trickle_trio.stream.waiting import WaitingSound
 from trickle_trio.subscription import IncomingSegment, Subscription
 
 
@@ -26,17 +26,16 @@ from trickle_trio.subscription import IncomingSegment, Subscription
 class Ingest:
     """Reads a subscription to its end.
 
-    Pictures wait for a place in ``pictures``, which holds the server back. Sound does so only where
-    every frame counts: live, the picture must not wait behind sound that nobody takes.
+    Pictures wait for a place in ``pictures``, which holds the server back. Sound does not, live: the
+    picture must not wait behind sound that nobody takes.
     """
 
     tracks: Tracks
     meters: Meters
     tap: Tap
-    pace: Pace
     events: Events
     pictures: trio.MemorySendChannel[AccessUnit]
-    sound: trio.MemorySendChannel[AccessUnit]
+    sound: WaitingSound
     _demuxer: Demuxer = field(factory=Demuxer)
     _timeline: Timeline = field(factory=Timeline)
     _is_hole: bool = False
@@ -87,13 +86,7 @@ class Ingest:
     async def _pass_sound(self, unit: AccessUnit) -> None:
         self.tap.offer(unit)
         self.meters.sound_arrived()
-        if self.pace is Pace.EVERY_FRAME:
-            await self.sound.send(unit)
-            return
-        try:
-            self.sound.send_nowait(unit)
-        except trio.WouldBlock:
-            self.meters.error("sound dropped", "the output does not take the sound")
+        await self.sound.put(unit)
 
 
 def _torn(events: list[TsEvent]) -> list[TsEvent]:

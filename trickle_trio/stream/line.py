@@ -17,7 +17,7 @@ from trickle_trio.media.encode import VideoEncoderSettings
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.processor import Handlers
 from trickle_trio.publication import PublicationStatistics
-from trickle_trio.stream.decode import PictureDecoding, WaitingFrames
+from trickle_trio.stream.decode import PictureDecoding
 from trickle_trio.stream.egress import Egress
 from trickle_trio.stream.encode import KeyRequest, PictureEncoding
 from trickle_trio.stream.ends import Input, Output
@@ -31,17 +31,13 @@ from trickle_trio.stream.sound import SoundHandling
 from trickle_trio.stream.tap import Tap
 from trickle_trio.stream.throttle import Throttle
 from trickle_trio.stream.tracks import Tracks
+from trickle_trio.stream.waiting import WaitingFrames, WaitingSound
 from trickle_trio.stream.watchdog import Report, Watchdog
 from trickle_trio.subscription import SubscriptionStatistics
 
 UNITS_WAITING: Final = 64
 """Coded units between two stations: about a second, and no more than the network's own buffers
 hold."""
-
-SOUNDS_WAITING: Final = 1024
-"""Coded sounds on their way past the picture: some twenty seconds, and less than a megabyte. A
-stream that begins inside a long segment gets all of that segment's sound at once.
-"""
 
 FRAMES_READY: Final = 2
 """Processed frames before the encoder: one that is encoded, one that is next."""
@@ -102,15 +98,16 @@ class Line:
 
     def _start_sound(
         self, nursery: trio.Nursery, coded: trio.MemorySendChannel[AccessUnit]
-    ) -> trio.MemorySendChannel[AccessUnit]:
-        """Where the input's sound goes: past every station, or to that of its handler."""
-        sound_in, sound_out = trio.open_memory_channel[AccessUnit](SOUNDS_WAITING)
+    ) -> WaitingSound:
+        """Where the input's sound goes."""
+        policy = self.settings.policy
+        sound = WaitingSound(policy.sound_wait, policy.pace, self.meters)
         if self.handlers.handles_audio:
             handling = SoundHandling(self.handlers, self._watchdog(), self.meters)
-            nursery.start_soon(handling.run, sound_out, coded)
+            nursery.start_soon(handling.run, sound, coded)
         else:
-            nursery.start_soon(_pass_by, sound_out, coded)
-        return sound_in
+            nursery.start_soon(_pass_by, sound, coded)
+        return sound
 
     def _start_picture(
         self, nursery: trio.Nursery, pictures: trio.MemoryReceiveChannel[AccessUnit]
@@ -158,14 +155,11 @@ class Line:
     async def _read(
         self,
         pictures: trio.MemorySendChannel[AccessUnit],
-        sound: trio.MemorySendChannel[AccessUnit],
+        sound: WaitingSound,
     ) -> None:
         """Read the input to its end; then nothing more comes into the pipe."""
         with pictures, sound:
-            pace = self.settings.policy.pace
-            ingest = Ingest(
-                self.tracks, self.meters, self.input_tap, pace, self.events, pictures, sound
-            )
+            ingest = Ingest(self.tracks, self.meters, self.input_tap, self.events, pictures, sound)
             if self._input is not None:
                 await self._input.run(ingest.run)
             else:
@@ -187,10 +181,8 @@ class Line:
                 self.meters.sound_left()
 
 
-async def _pass_by(
-    sound: trio.MemoryReceiveChannel[AccessUnit], coded: trio.MemorySendChannel[AccessUnit]
-) -> None:
+async def _pass_by(sound: WaitingSound, coded: trio.MemorySendChannel[AccessUnit]) -> None:
     """Sound that nobody touches waits here for its place, not in front of the pictures."""
-    with sound, coded:
+    with coded:
         async for unit in sound:
             await coded.send(unit)

@@ -9,11 +9,11 @@ import trio
 from attrs import frozen
 
 from trickle_trio.media.frames import AudioFrame, VideoFrame
-from trickle_trio.stream.decode import WaitingFrames
 from trickle_trio.stream.events import Events
 from trickle_trio.stream.outbox import Outbox
 from trickle_trio.stream.times import stamped, ticks_of
 from trickle_trio.stream.tracks import Tracks
+from trickle_trio.stream.waiting import WaitingFrames
 
 
 @frozen(eq=False)

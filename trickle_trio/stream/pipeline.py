@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import trio
+from attrs import evolve
 
 from trickle_trio.driver import open_hidden_nursery
 from trickle_trio.processor import HandlerError, Handlers
@@ -181,7 +182,7 @@ class Stream:
         ``ValueError``: one is wrong, and nothing was changed. A processor that fails over its own
         is reported, not raised.
         """
-        checked = dict(self._check_params(params))
+        checked = self._checked(params)
         self._wish(checked)
         others = {key: value for key, value in checked.items() if key not in OURS}
         self.params.update(others)
@@ -191,6 +192,15 @@ class Stream:
             except HandlerError as error:
                 self._reports.tell("update_params", error)
         self._events.life("params_updated", params=checked)
+
+    def _checked(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What is ours keeps the rules of the settings, also where nobody else checks."""
+        checked = dict(self._check_params(params))
+        try:
+            evolve(self.settings, **{key: checked[key] for key in OURS & checked.keys()})
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        return checked
 
     def _wish(self, params: Mapping[str, Any]) -> None:
         wishes = self._line.wishes

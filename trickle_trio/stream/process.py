@@ -14,10 +14,10 @@ from attrs import define, field, frozen
 
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.processor import Handlers, VideoProcessingResult
-from trickle_trio.stream.decode import WaitingFrames
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.throttle import Throttle
 from trickle_trio.stream.times import stamped, ticks_of
+from trickle_trio.stream.waiting import WaitingFrames
 from trickle_trio.stream.watchdog import Watchdog
 
 

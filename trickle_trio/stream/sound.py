@@ -4,7 +4,7 @@ coded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterable, Iterable, Iterator
 from functools import partial
 from typing import Final
 
@@ -44,11 +44,11 @@ class SoundHandling:
 
     async def run(
         self,
-        units: trio.MemoryReceiveChannel[AccessUnit],
+        units: AsyncIterable[AccessUnit],
         out: trio.MemorySendChannel[AccessUnit],
     ) -> None:
         """Process until the units end, and what the codecs still hold then."""
-        with CodecThread("trickle sound") as self._thread, units, out:
+        with CodecThread("trickle sound") as self._thread, out:
             try:
                 async for unit in units:
                     await self._take(unit, out)

@@ -1,0 +1,130 @@
+"""What waits between two stations, and what goes when there is too much of it.
+
+Live, the newest wins: pictures by their number, sound by how long it has waited. Where every frame
+counts, nothing goes, and whoever brings more has to wait.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final, Self
+
+import trio
+from attrs import define, field
+
+from trickle_core.mpegts import AccessUnit
+from trickle_trio.media.frames import VideoFrame
+from trickle_trio.stream.meters import Drop, Meters
+from trickle_trio.stream.settings import Pace
+
+SOUNDS: Final = 1024
+"""Coded sounds that may wait: some twenty seconds, and less than a megabyte. A stream that begins
+inside a long segment gets all of that segment's sound at once.
+"""
+
+
+@define(eq=False)
+class WaitingFrames:
+    """Decoded frames before the handler, at most ``room`` of them.
+
+    When there is no room, the oldest goes (live), or the decoder waits (every frame).
+    """
+
+    room: int
+    pace: Pace
+    meters: Meters
+    _put: trio.MemorySendChannel[VideoFrame] = field(init=False)
+    _get: trio.MemoryReceiveChannel[VideoFrame] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._put, self._get = trio.open_memory_channel[VideoFrame](self.room)
+
+    async def put(self, frame: VideoFrame) -> bool:
+        """Add a frame; False: it is too late for that. Blocks only where every frame counts."""
+        try:
+            if self.pace is Pace.EVERY_FRAME:
+                await self._put.send(frame)
+            else:
+                self._push(frame)
+        except trio.ClosedResourceError:
+            return False
+        return True
+
+    def _push(self, frame: VideoFrame) -> None:
+        try:
+            self._put.send_nowait(frame)
+        except trio.WouldBlock:
+            self._get.receive_nowait()
+            self._put.send_nowait(frame)
+            self.meters.drop(Drop.SLOW_HANDLER)
+
+    def __aiter__(self) -> trio.MemoryReceiveChannel[VideoFrame]:
+        return self._get
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """No more frames will be put: the handler's station ends when those that wait are done."""
+        self._put.close()
+
+
+@define(eq=False)
+class WaitingSound:
+    """Coded sound before its handler, or before its place beside the picture.
+
+    Live, what has waited ``wait`` seconds by the clock is too late, and is left out: otherwise a
+    handler that is slower than the input would be further behind the picture with every moment.
+    """
+
+    wait: float
+    pace: Pace
+    meters: Meters
+    _put: trio.MemorySendChannel[tuple[float, AccessUnit]] = field(init=False)
+    _get: trio.MemoryReceiveChannel[tuple[float, AccessUnit]] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._put, self._get = trio.open_memory_channel[tuple[float, AccessUnit]](SOUNDS)
+
+    async def put(self, unit: AccessUnit) -> None:
+        """Add a unit. Blocks only where every frame counts."""
+        item = trio.current_time(), unit
+        if self.pace is Pace.EVERY_FRAME:
+            await self._put.send(item)
+            return
+        try:
+            self._put.send_nowait(item)
+        except trio.WouldBlock:
+            self._get.receive_nowait()
+            self._put.send_nowait(item)
+            self._lose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> AccessUnit:
+        while True:
+            came, unit = await anext(self._get)
+            if self.pace is Pace.EVERY_FRAME or trio.current_time() - came <= self.wait:
+                return unit
+            self._lose()
+
+    def _lose(self) -> None:
+        self.meters.error("sound dropped", "nobody took the sound for too long")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """No more sound will be put: its station ends when what waits is done."""
+        self._put.close()
