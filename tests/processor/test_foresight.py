@@ -136,8 +136,8 @@ def test_code_without_end_is_not_read_to_its_end() -> None:
     assert asks_for_tensors(namespace[f"f{MOST + 50}"])
 
 
-def loaded(handler: str) -> list[str]:
-    """Whether torch is there after loading, and what the handler's first call still imports."""
+def prepared(handler: str) -> list[str]:
+    """Whether torch is there after preparing, and what the handler's first call still imports."""
     program = (
         "import sys, trio, numpy\n"
         "from trickle_trio.processor import as_processor\n"
@@ -145,7 +145,7 @@ def loaded(handler: str) -> list[str]:
         f"async def handler(frame): {handler}\n"
         "async def main():\n"
         "    handlers = as_processor(handler)\n"
-        "    await handlers.load()\n"
+        "    await handlers.prepare()\n"
         "    print('torch' in sys.modules)\n"
         "    await handlers.video(VideoFrame.from_ndarray(numpy.zeros((4, 4, 3), 'uint8')))\n"
         "    print('torch' in sys.modules)\n"
@@ -157,6 +157,6 @@ def loaded(handler: str) -> list[str]:
     return result.stdout.split()
 
 
-def test_loading_brings_torch_in_for_those_who_will_ask_and_for_no_others() -> None:
-    assert loaded("return frame.replace_tensor(frame.tensor * 2)") == ["True", "True"]
-    assert loaded("return frame.replace_tensor(frame.to_ndarray())") == ["False", "False"]
+def test_preparing_brings_torch_in_for_those_who_will_ask_and_for_no_others() -> None:
+    assert prepared("return frame.replace_tensor(frame.tensor * 2)") == ["True", "True"]
+    assert prepared("return frame.replace_tensor(frame.to_ndarray())") == ["False", "False"]

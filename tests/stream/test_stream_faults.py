@@ -456,8 +456,8 @@ class TestStartAndStop:
 
     async def test_a_stop_ends_the_open_segment_whole(self, kit: Any, streaming: Any) -> None:
         """With and without a station for the sound: whoever writes last ends the output."""
-        for audio in ({}, {"audio_processor": lambda frame: frame}):
-            async with streaming(StreamProcessor(passthrough, **audio)) as run:
+        for audio in (None, lambda frame: frame):
+            async with streaming(StreamProcessor(passthrough, audio_processor=audio)) as run:
                 await run.feed(kit.footage(20), delete=False)
                 while run.stream.statistics().frames_out < 18:
                     await trio.lowlevel.checkpoint()

@@ -12,6 +12,7 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from types import CodeType, FunctionType, MethodType
 from typing import Any, Final
 
@@ -78,7 +79,9 @@ def asks_for_tensors(function: Callable[..., Any]) -> bool:
 
 def import_tensors() -> None:
     """Import what makes tensors, and with it torch; nothing the second time. Blocks for seconds."""
-    importlib.import_module("trickle_trio.media.tensors")
+    # Where it cannot be imported, the frame that needs it will say so, as its handler's fault.
+    with suppress(ImportError):
+        importlib.import_module("trickle_trio.media.tensors")
 
 
 def _package(module: object) -> str:

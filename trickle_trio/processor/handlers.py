@@ -83,7 +83,7 @@ class Handlers:
     async def prepare(self) -> None:
         """Import what the video handler will need for its first frame, in a thread; see ``foresight``.
 
-        ``load`` does so too. Quick the second time, and where tensors are not spoken of. Cancelling is safe.
+        No part of ``load``: a service that has no model to wait for is ready at once. Quick the second time, and where tensors are not spoken of. Cancelling is safe.
         """
         handler = self._handlers.get(HandlerKind.VIDEO)
         if handler is not None and handler.asks_for_tensors:
@@ -165,7 +165,6 @@ class Handlers:
     async def _run_loaders(self, params: Mapping[str, Any]) -> None:
         for loader in self._loaders:
             await loader.call({**self._load_defaults, **params})
-        await self.prepare()
         await trio.lowlevel.checkpoint()
 
 

@@ -218,6 +218,7 @@ class Streams:
     async def _load(self, handlers: Handlers) -> None:
         try:
             await handlers.load()
+            await handlers.prepare()  # a start is welcome meanwhile: its first frame waits for this
         except HandlerError as error:
             self._load_error = str(error)
             _tell_of_load(handlers, error)
