@@ -18,7 +18,8 @@ What is odd here, and why:
   heads, of two short ones overtake each other: a number inside the window that was never written
   is written without next write falling back.
 - **A hole is closed**: when a segment begins, those below it that nobody has opened for writing will
-  not be written, and their readers go on; the one just below after ``LATE``, for it may be late.
+  not be written, and their readers go on; the one just below after ``LATE``, for it may be late. Who
+  comes for a hole later finds an empty segment: 470 would make it jump over those that follow.
 - **POST -1 learns its number with its first byte**, so that two preconnected ones do not meet in
   one segment.
 """
@@ -119,7 +120,7 @@ class Channel:
         if self.readers >= self.settings.max_readers:
             return text(503, "Too many readers")
         seq = self._resolve(asked)
-        segment = self._segments.get(seq) or self._precreate(seq)
+        segment = self._segments.get(seq) or self._precreate(seq, now)
         if segment is None:
             return self._not_there(asked if seq < 0 else seq)
         preconnected = seq == self.next_write
@@ -141,12 +142,29 @@ class Channel:
             return max(self.next_write - 1, 0)
         return self.next_write + asked + 1
 
-    def _precreate(self, seq: int) -> Segment | None:
+    def _precreate(self, seq: int, now: float) -> Segment | None:
         # On an empty channel also 1: a subscriber that preconnects opens both at once.
         waited_for = seq == self.next_write or (self.next_write == 0 and seq == 1)
-        if not waited_for or self.closed:
+        if self.closed or not (waited_for or self._is_missing(seq)):
             return None
-        return self._segments.setdefault(seq, Segment(seq))
+        segment = self._segments.setdefault(seq, Segment(seq))
+        if not waited_for:
+            self._expect_late(segment, now)
+        return segment
+
+    def _is_missing(self, seq: int) -> bool:
+        """Whether nobody has written this number, though those around it are written: it is late,
+        or was passed over. What had to leave for its memory left after all that is older.
+        """
+        older = any(known.seq < seq and known.size for known in self._segments.values())
+        return older and seq < self.next_write and seq not in self._segments
+
+    def _expect_late(self, segment: Segment, now: float) -> None:
+        following = self._segments.get(segment.seq + 1)
+        if following is not None and self._fairness.own_time(now) - following.began < LATE:
+            self._agenda.add(now + LATE, partial(self._close_hole, segment.seq))
+        else:
+            self._close_segment(segment, now)
 
     def _not_there(self, seq: int) -> Answer:
         if self.closed and seq >= self.next_write:
@@ -284,7 +302,9 @@ class Channel:
         its own, and short ones overtake each other.
         """
         known = self._segments.get(seq)
-        return seq < self.next_write - self.settings.window if known is None else known.closed
+        if known is None:
+            return seq < self.next_write - self.settings.window
+        return known.closed and known.size > 0
 
     def _forget_ahead(self, segment: Segment, now: float) -> None:
         self._fairness.forget_all()

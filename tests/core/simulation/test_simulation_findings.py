@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from trickle_core import wire
-from trickle_core.answer import Answer
+from trickle_core.answer import Answer, Head
+from trickle_core.channel import LATE
 from trickle_core.commands import Command, Delete, Discard, EndBody, OpenPost
 from trickle_core.events import ResponseStarted
 from trickle_core.publisher import Publisher, PublisherSettings
 from trickle_core.relay import Relay
-from trickle_core.relay_settings import RelayRequest
+from trickle_core.relay_settings import RelayRequest, RelaySettings
 from trickle_core.window.reader import Reader
-from trickle_core.window.states import ACCEPTED, END, NEED_ROOM, Signal
+from trickle_core.window.states import ACCEPTED, END, NEED_DATA, NEED_ROOM, Signal
 from trickle_core.window.writer import Writer
 
 
@@ -85,19 +86,24 @@ def test_a_segment_of_which_it_has_all_has_arrived() -> None:
 # lost the segment to a publisher who went as fast as it could.
 
 
-@pytest.mark.parametrize("asked", [1, -5, -1, -2])
-def test_who_begins_at_a_segment_does_not_stand_for_who_comes_to_it(asked: int) -> None:
-    relay = Relay()
+def beginner_at_1(relay: Relay, asked: int) -> Reader:
+    """A window of whole segments, and a reader that began at 1 by asking so."""
+    beginner: Reader | None = None
     for seq in range(5):
+        if seq == 1 and asked == wire.NEXT_WRITE:
+            beginner = get(relay, asked)
         writer = post(relay, seq)
         writer.write(b"x", 0.0)
         if seq == 1 and asked == wire.LIVE_EDGE:
             beginner = get(relay, asked)
         writer.end(0.0)
-        if seq == 0 and asked == wire.NEXT_WRITE:
-            beginner = get(relay, asked)
-    if asked in (1, -5):
-        beginner = get(relay, asked)
+    return beginner or get(relay, asked)
+
+
+@pytest.mark.parametrize("asked", [1, -5, wire.NEXT_WRITE, wire.LIVE_EDGE])
+def test_who_begins_at_a_segment_does_not_stand_for_who_comes_to_it(asked: int) -> None:
+    relay = Relay()
+    beginner = beginner_at_1(relay, asked)
     assert beginner.segment.seq == 1
     read_all(get(relay, 0))
     read_all(beginner)
@@ -130,3 +136,61 @@ def post_whole(relay: Relay, seq: int) -> None:
     writer = post(relay, seq)
     writer.write(b"x", 0.0)
     writer.end(0.0)
+
+
+# A reader that came for a number that was late, or that the publisher had passed over, was told
+# that it had fallen behind, and jumped over segments that it could have read.
+
+
+def relay_where_1_is_missing() -> Relay:
+    relay = Relay()
+    post_whole(relay, 0)
+    post_whole(relay, 2)
+    return relay
+
+
+def test_a_reader_waits_for_a_segment_that_another_overtook() -> None:
+    relay = relay_where_1_is_missing()
+    reader = get(relay, 1)
+    assert reader.pull(100, 0.0) is NEED_DATA
+    post_whole(relay, 1)
+    assert isinstance(reader.pull(100, 0.5), Head)
+    assert reader.pull(100, 0.5) == [b"x"]
+    assert reader.pull(100, 0.5) is END
+
+
+def test_but_not_for_ever() -> None:
+    relay = relay_where_1_is_missing()
+    reader = get(relay, 1)
+    assert reader.pull(100, 0.0) is NEED_DATA
+    relay.handle_timeout(LATE)
+    assert isinstance(reader.pull(100, LATE), Head)
+    assert reader.pull(100, LATE) is END
+
+
+def test_and_a_number_that_was_passed_over_is_an_empty_segment() -> None:
+    relay = relay_where_1_is_missing()
+    reader = relay.handle(RelayRequest("GET", "/a/1"), LATE)
+    assert isinstance(reader, Reader)
+    head = reader.pull(100, LATE)
+    assert isinstance(head, Head)
+    assert (head.status, dict(head.headers)[wire.SEQ]) == (200, "1")
+    assert reader.pull(100, LATE) is END
+
+
+def test_what_comes_even_later_is_still_not_old() -> None:
+    relay = relay_where_1_is_missing()
+    get(relay, 1)
+    relay.handle_timeout(LATE)
+    post_whole(relay, 1)
+    assert relay.channels["a"].next_write == 3
+    assert get(relay, 1).segment.size == 1
+
+
+def test_what_the_relay_itself_let_go_of_is_told_as_missed() -> None:
+    relay = Relay(RelaySettings(max_channel_bytes=2))
+    for seq in range(3):
+        post_whole(relay, seq)
+    answer = relay.handle(RelayRequest("GET", "/a/0"), 5.0)
+    assert isinstance(answer, Answer)
+    assert answer.status == wire.NO_SUCH_SEGMENT
