@@ -10,7 +10,7 @@ from typing import Final
 
 import httpx
 import trio
-from attrs import evolve, frozen
+from attrs import frozen
 
 from trickle_core import wire
 from trickle_core.commands import Command, Ending, Finish, Grant, Lose
@@ -72,13 +72,14 @@ class Publication:
         self._driver = Driver(self._machine, room, self._obey)
         self._request = -1
         self._news = trio.lowlevel.ParkingLot()
-        self._counts = PublicationStatistics()
+        self._segments = 0
+        self._bytes_sent = 0
         room.nursery.start_soon(self._driver.keep_time)
         self._driver.input(self._machine.start)
 
     def statistics(self) -> PublicationStatistics:
         """Counters since the beginning."""
-        return evolve(self._counts, lost=self._machine.lost)
+        return PublicationStatistics(self._segments, self._machine.lost, self._bytes_sent)
 
     @asynccontextmanager
     async def segment(self) -> AsyncIterator[OutgoingSegment]:
@@ -122,7 +123,7 @@ class Publication:
             self._driver.input(partial(machine.drop_segment, untouched=not written))
         else:
             self._driver.input(machine.end_segment)
-            self._counts = evolve(self._counts, segments=self._counts.segments + 1)
+            self._segments += 1
 
     async def _send(self, data: bytes) -> None:
         if not data:  # an empty chunk would end the body
@@ -135,7 +136,7 @@ class Publication:
             except trio.BrokenResourceError:
                 await self._verdict(request)
             else:
-                self._counts = evolve(self._counts, bytes_sent=self._counts.bytes_sent + len(data))
+                self._bytes_sent += len(data)
                 return
 
     async def _granted(self) -> int:

@@ -84,16 +84,18 @@ class Subscription:
         self._present: IncomingSegment | None = None
         self._next: IncomingSegment | None = None
         self._news = trio.lowlevel.ParkingLot()
-        self._counts = SubscriptionStatistics()
+        self._segments = 0
+        self._truncated = 0
+        self._bytes_received = 0
+        """Of the segments left."""
         room.nursery.start_soon(self._driver.keep_time)
         self._driver.input(self._machine.start)
 
     def statistics(self) -> SubscriptionStatistics:
         """Counters since the beginning, and of the present segment."""
         size = self._present.size if self._present else 0
-        counts = self._counts
-        return evolve(
-            counts, skipped=self._machine.skipped, bytes_received=counts.bytes_received + size
+        return SubscriptionStatistics(
+            self._segments, self._machine.skipped, self._truncated, self._bytes_received + size
         )
 
     def close(self) -> None:
@@ -119,12 +121,9 @@ class Subscription:
         if self._machine.reader is Reader.READING and self._next is None:
             present.truncated = True
             self._driver.input(self._machine.drop_segment)
-        self._counts = evolve(
-            self._counts,
-            segments=self._counts.segments + 1,
-            truncated=self._counts.truncated + present.truncated,
-            bytes_received=self._counts.bytes_received + present.size,
-        )
+        self._segments += 1
+        self._truncated += present.truncated
+        self._bytes_received += present.size
 
     async def _wait(self) -> None:
         """Wait for the next segment or for the end. A segment that comes as the wait is cancelled

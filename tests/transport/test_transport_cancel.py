@@ -189,7 +189,7 @@ async def test_a_generator_is_not_sent_twice_and_an_iterable_is(serve: Any) -> N
             b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"
         )
         assert b"3\r\none\r\n3\r\ntwo" in await peer.request()
-        await peer.send(OK)
+        await peer.send(OK.replace(b"Content", b"Connection: close\r\nContent"))
 
     async with (
         serve(script) as server,

@@ -26,5 +26,6 @@ one. A transport belongs to one subscription or publication; a pool shared by ma
 from __future__ import annotations
 
 from trickle_trio.transport.pool import TransportStatistics, TrickleTransport, default_ssl_context
+from trickle_trio.transport.pushed import PushedBody
 
-__all__ = ["TransportStatistics", "TrickleTransport", "default_ssl_context"]
+__all__ = ["PushedBody", "TransportStatistics", "TrickleTransport", "default_ssl_context"]

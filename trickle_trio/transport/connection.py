@@ -122,7 +122,7 @@ class Connection:
     )
     idle_since: float = math.inf
 
-    async def send(self, data: bytes, patience: float) -> None:
+    async def send(self, data: bytes | memoryview, patience: float) -> None:
         """Send all; without a checkpoint where a plain socket takes it at once. Raises one of ``FAULTS``, also if it
         takes longer than ``patience`` seconds.
         """

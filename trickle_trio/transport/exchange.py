@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum, auto
-from inspect import isasyncgen
-from typing import Final, cast
+from typing import Final
 
 import h11
 import httpx
@@ -21,14 +20,7 @@ from trickle_trio.transport.connection import (
     Timeouts,
     httpx_error,
 )
-
-SMALL_BODY: Final = 16 * 1024
-"""A body that is at hand and no longer than this goes out with the head in one write, without a task: the send buffer
-of an idle connection takes it even if the peer reads nothing."""
-
-CONTINUE_PATIENCE: Final = 1.0
-"""Seconds to wait for the answer to ``Expect: 100-continue`` before the body is sent anyway, as curl and Go do; many
-servers do not know the header (RFC 9110, section 10.1.1)."""
+from trickle_trio.transport.sending import Sender, Upload
 
 UNSENT_GRACE: Final = 0.05
 """Seconds that a body still on its way gets to finish after a whole, friendly answer: the server may have read the
@@ -82,17 +74,6 @@ ENDS: Final = {
 
 
 @define(eq=False)
-class Upload:
-    """The task that sends a body."""
-
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
-    heard: trio.Event = field(factory=trio.Event)
-    """The server has said something: whoever waits for 100 Continue may go on."""
-    over: trio.Event = field(factory=trio.Event)
-    """The task and the body's iterator have ended."""
-
-
-@define(eq=False)
 class Exchange(httpx.AsyncByteStream):
     """One request and its answer on one connection; handed out as the answer's stream.
 
@@ -105,13 +86,15 @@ class Exchange(httpx.AsyncByteStream):
     timeouts: Timeouts
     give_back: Callable[[Connection], None]
     stage: Stage = Stage.UNTOUCHED
+    _sender: Sender = field(init=False)
     _upload: Upload | None = None
-    _fault: Exception | None = None
-    """What went wrong with sending; raised where the answer is waited for or read."""
     _ahead: bytes = b""
     """A piece of the answer's body that came along with its head."""
     _patience: trio.CancelScope | None = None
     """The latest wait for bytes, where there is a read timeout."""
+
+    def __attrs_post_init__(self) -> None:
+        self._sender = Sender(self.request, self.connection, self.timeouts)
 
     async def perform(self, nursery: trio.Nursery) -> httpx.Response:
         """Send the head, begin the body, wait for the answer's head. Cancelling it closes the connection."""
@@ -166,114 +149,29 @@ class Exchange(httpx.AsyncByteStream):
                     await upload.over.wait()
         finally:
             self._let_go()
-        if upload is not None:
+        if upload is not None and not upload.over.is_set():
             await upload.over.wait()
 
     # The request's way out.
 
     async def _send_request(self, nursery: trio.Nursery) -> None:
-        head = self._framed_head()
-        body = self._body_at_hand()
+        sender = self._sender
+        head, body = sender.head(), sender.body_at_hand()
         if body is not None:
-            await self._write(head + self._framed_whole(body))
+            if body:
+                self._touch()
+            await sender.write(head + sender.whole(body))
             return
-        await self._write(head)
-        if self._fault is None:
-            upload = Upload()
-            nursery.start_soon(self._send_body, upload)
-            self._upload = upload
-
-    def _framed_whole(self, body: bytes) -> bytes:
-        if body:
-            self._touch()
-        return self._framed(h11.Data(body)) + self._framed(h11.EndOfMessage())
-
-    def _framed_head(self) -> bytes:
-        request = self.request
-        try:
-            event = h11.Request(
-                method=request.method, target=request.url.raw_path, headers=request.headers.raw
-            )
-        except h11.LocalProtocolError as fault:
-            raise httpx_error(fault, Phase.WRITE, request) from fault
-        return self._framed(event)
-
-    def _framed(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> bytes:
-        try:
-            return self.connection.http.send(event)
-        except h11.LocalProtocolError as fault:
-            raise httpx_error(fault, Phase.WRITE, self.request) from fault
-
-    def _body_at_hand(self) -> bytes | None:
-        stream = self.request.stream
-        if not isinstance(stream, httpx.ByteStream) or self._waits_for_continue():
-            return None
-        body = b"".join(stream)
-        return body if len(body) <= SMALL_BODY else None
-
-    def _waits_for_continue(self) -> bool:
-        return self.connection.http.client_is_waiting_for_100_continue
-
-    async def _write(self, data: bytes) -> None:
-        """Write, and note if the peer has gone. Its answer may be there all the same: the reader decides."""
-        try:
-            await self.connection.send(data, self.timeouts.write)
-        except FAULTS as fault:
-            error = httpx_error(fault, Phase.WRITE, self.request)
-            if not isinstance(error, httpx.WriteError):
-                raise error from fault
-            self.connection.http.send_failed()
-            self._fault = error
-
-    async def _send_body(self, upload: Upload) -> None:
-        try:
-            with upload.scope:
-                # An answer may have been quicker than this task, and have refused the body.
-                await trio.lowlevel.checkpoint_if_cancelled()
-                if self._waits_for_continue():
-                    with trio.move_on_after(CONTINUE_PATIENCE):
-                        await upload.heard.wait()
-                await self._send_pieces()
-        except Exception as error:  # noqa: BLE001 - whatever the user's iterator raises goes to the reader
-            self._fault = error
-            self.connection.close()
-        except BaseException:
-            self.connection.close()
-            raise
-        finally:
-            self._end_upload(upload)
-
-    async def _send_pieces(self) -> None:
-        self._touch()
-        body, given = unwrapped(self.request.stream)
-        pieces = aiter(body)
-        try:
-            async for piece in pieces:
-                await self._send_piece(h11.Data(piece))
-                if self._fault is not None:
-                    return
-            await self._send_piece(h11.EndOfMessage())
-        finally:
-            await close_each(pieces, body, given)
-
-    async def _send_piece(self, piece: h11.Data | h11.EndOfMessage) -> None:
-        # Neither the body nor the socket need pause, and others want their turn.
-        await trio.lowlevel.checkpoint()
-        data = self._framed(piece)
-        if self.connection.tls is None:
-            await self._write(data)
-            return
-        # Trio's TLS stream cannot be read any more after a cancelled write. Closing the socket ends a shielded one.
-        with trio.CancelScope(shield=True):
-            await self._write(data)
+        await sender.write(head)
+        if sender.fault is None:
+            self._upload = Upload(sender, nursery, self._touch, self._upload_ended)
+            self._upload.start()
 
     def _stop_upload(self) -> None:
-        if self._upload is not None and self._is_uploading():
-            self._upload.scope.cancel()
-            self.connection.http.send_failed()  # it will never be whole: not to be used again
+        if self._upload is not None:
+            self._upload.stop()
 
-    def _end_upload(self, upload: Upload) -> None:
-        upload.over.set()
+    def _upload_ended(self) -> None:
         self._start_clock()
         if self.stage is Stage.WHOLE:
             self._let_go()
@@ -366,11 +264,11 @@ class Exchange(httpx.AsyncByteStream):
             yield
         except httpx.TransportError:
             self._let_go()
-            if self._fault is None:
+            if self._sender.fault is None:
                 raise
         else:
             return
-        raise self._fault
+        raise self._sender.fault
 
     def _let_go(self) -> None:
         """End the exchange, unless it has ended. May be repeated."""
@@ -379,30 +277,3 @@ class Exchange(httpx.AsyncByteStream):
         self.stage = ENDS[self.stage]
         self._stop_upload()
         self.give_back(self.connection)
-
-
-def unwrapped(stream: object) -> tuple[AsyncIterable[bytes], object]:
-    """What to iterate for a body, and what the user gave for it.
-
-    httpx wraps what it is given into a generator of its own, which leaves the user's iterator open when it is closed
-    early; Trio rightly complains of that. A user's generator can still be closed behind the wrapper, and the wrapper is
-    needed: it refuses a second use. The iterator of any other object could not be reached, so the wrapper is left out.
-    """
-    given = getattr(stream, "_stream", None) if is_httpxs(stream) else None
-    reachable = isasyncgen(given) or hasattr(given, "aread")
-    if isinstance(given, AsyncIterable) and not reachable:
-        return given, None
-    return cast("httpx.AsyncByteStream", stream), given
-
-
-def is_httpxs(stream: object) -> bool:
-    """Whether httpx made it, not a user who may have good reasons for a wrapper."""
-    return type(stream).__module__.startswith("httpx.")
-
-
-async def close_each(*closables: object) -> None:
-    """Close what can be closed, in this order, each even if one before it fails. What has ended is not harmed."""
-    async with AsyncExitStack() as stack:
-        for closable in reversed(closables):
-            if (aclose := getattr(closable, "aclose", None)) is not None:
-                stack.push_async_callback(aclose)
