@@ -286,7 +286,7 @@ class Channel:
 
     def _begin(self, segment: Segment, now: float, *, falls_back: bool) -> None:
         following = segment.seq + 1
-        if following < self.next_write and falls_back and self._was_written(segment.seq):
+        if following < self.next_write and falls_back and self._was_written(segment):
             self._forget_ahead(segment, now)
             self.next_write = following
         self.next_write = max(self.next_write, following)
@@ -297,13 +297,13 @@ class Channel:
         segment.began = self._fairness.own_time(now)
         self._close_holes(segment, now)
 
-    def _was_written(self, seq: int) -> bool:
-        """Whether this number is written again, or merely late: each segment has a connection of
+    def _was_written(self, segment: Segment) -> bool:
+        """Whether its number is written again, or merely late: each segment has a connection of
         its own, and short ones overtake each other.
         """
-        known = self._segments.get(seq)
-        if known is None:
-            return seq < self.next_write - self.settings.window
+        known = self._segments.get(segment.seq)
+        if known is None or known is segment:
+            return segment.seq < self.next_write - self.settings.window
         return known.closed and known.size > 0
 
     def _forget_ahead(self, segment: Segment, now: float) -> None:

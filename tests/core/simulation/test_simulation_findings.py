@@ -194,3 +194,15 @@ def test_what_the_relay_itself_let_go_of_is_told_as_missed() -> None:
     answer = relay.handle(RelayRequest("GET", "/a/0"), 5.0)
     assert isinstance(answer, Answer)
     assert answer.status == wire.NO_SUCH_SEGMENT
+
+
+# A publisher that began anew below the window wrote into nowhere.
+
+
+def test_a_number_below_the_window_is_old_also_where_its_post_is_open() -> None:
+    relay = Relay()
+    for seq in range(20):
+        post_whole(relay, seq)
+    post_whole(relay, 3)
+    assert relay.channels["a"].next_write == 4
+    assert get(relay, wire.LIVE_EDGE).segment.seq == 3
