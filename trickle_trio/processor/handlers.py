@@ -83,7 +83,8 @@ class Handlers:
     async def prepare(self) -> None:
         """Import what the video handler will need for its first frame, in a thread; see ``foresight``.
 
-        No part of ``load``: a service that has no model to wait for is ready at once. Quick the second time, and where tensors are not spoken of. Cancelling is safe.
+        No part of ``load``: a service that has no model to wait for is ready at once. Quick the second time, and where
+        tensors are not spoken of. Cancelling is safe.
         """
         handler = self._handlers.get(HandlerKind.VIDEO)
         if handler is not None and handler.asks_for_tensors:
