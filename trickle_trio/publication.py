@@ -195,13 +195,13 @@ async def open_publication(
 
     ``mime_type``: what the segments carry. ``client``: send through this client (its headers, auth,
     TLS); without one the publication has connections of its own over ``TrickleTransport``.
-    ``settings``: where to begin, whether to make the channel, whether to delete it at the end, how
+    ``settings``: where to begin, whether to make the channel (done without them), whether to delete it, how
     long to retry. ``ValueError``: ``url`` is no channel address. Entering does not wait for the
     server. Leaving waits up to ``FAREWELL`` seconds for the last segments to arrive, also under
     cancellation.
     """
     async with open_room(url, mime_type, client) as room:
-        publication = Publication(room, settings or PublisherSettings())
+        publication = Publication(room, settings or PublisherSettings(create=True))
         try:
             yield publication
         finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import httpx
 import numpy as np
+import torch  # noqa: F401  so that the first frames do not wait for its import
 import trio
 from av.stream import Stream
 from numpy.typing import NDArray

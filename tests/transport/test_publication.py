@@ -269,3 +269,11 @@ async def test_a_segment_given_up_before_its_first_byte_leaves_no_gap(relay: str
             assert segment.seq == 0
         assert await read_back(url, 1) == [b"first"]
     assert publication.statistics() == PublicationStatistics(1, 0, 5)
+
+
+async def test_without_settings_the_channel_is_made(relay: str) -> None:
+    url = f"{relay}/anew"
+    async with open_publication(url) as publication:
+        async with publication.segment() as segment:
+            await segment.send(b"hello")
+        assert await read_back(url, 1) == [b"hello"]
