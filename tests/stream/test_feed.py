@@ -348,7 +348,11 @@ async def test_a_channel_that_is_not_there(
     relay: str, prepared: Prepare, units: list[AccessUnit]
 ) -> None:
     source = prepared(batched(units))
-    async with open_source(source), open_publication(f"{relay}/b") as publication:
+    settings = PublisherSettings(create=False)
+    async with (
+        open_source(source),
+        open_publication(f"{relay}/b", settings=settings) as publication,
+    ):
         with pytest.raises(ChannelEnded, match="404"):
             await feed(source, publication)
 
