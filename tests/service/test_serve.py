@@ -155,6 +155,33 @@ async def test_the_end_does_not_wait_for_a_model_that_still_loads(serving: Any) 
     assert left.is_set()
 
 
+class CancelAt(trio.abc.Instrument):
+    """Cancels a scope before the n-th step that any task takes."""
+
+    def __init__(self, step: int, scope: trio.CancelScope) -> None:
+        self.left = step
+        self.scope = scope
+
+    def before_task_step(self, task: object) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.scope.cancel()
+
+
+@pytest.mark.parametrize("steps", [range(1, 101), range(101, 201)], ids=str)
+async def test_a_service_may_be_cancelled_at_any_moment(steps: range) -> None:
+    for step in steps:
+        with trio.CancelScope() as scope:
+            instrument = CancelAt(step, scope)
+            trio.lowlevel.add_instrument(instrument)
+            try:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(serve(passthrough, port=0))
+                    nursery.cancel_scope.cancel()
+            finally:
+                trio.lowlevel.remove_instrument(instrument)
+
+
 async def test_an_exception_in_the_apps_nursery_costs_no_stream(serving: Any) -> None:
     service = serve(passthrough, port=0)
 

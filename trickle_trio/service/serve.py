@@ -58,30 +58,43 @@ class Service:
         listener = await open_listener(self.host, self.port)
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
-            address = await nursery.start(self._run_protected, listener, stop)
-            log.info("Listening on %s (Ctrl-C ends it)", address)
-            task_status.started(address)
+            nursery.start_soon(self._run_protected, listener, stop, task_status)
             try:
                 await trio.sleep_forever()
             finally:
                 stop.set()
 
     async def _run_protected(
-        self, listener: socket.socket, stop: trio.Event, *, task_status: trio.TaskStatus[Address]
+        self, listener: socket.socket, stop: trio.Event, task_status: trio.TaskStatus[Address]
     ) -> None:
-        """House streams and app in a nursery that a cancellation from outside does not reach: it ends by ``stop``."""
-        streams = self.app.streams
+        """House streams and app in a nursery that a cancellation from outside does not reach: it ends by ``stop``.
+
+        It is out of reach from the beginning, because a cancellation that reached a part of Hypercorn before the shield
+        was up made it trip over its own closed channel. What still starts is given up as a whole.
+        """
+        with listener:
+            async with trio.open_nursery() as nursery:
+                nursery.cancel_scope.shield = True
+                with trio.CancelScope() as starting:
+                    nursery.start_soon(_cancel_when, stop, starting)
+                    address = await self._start_in(nursery, listener, stop)
+                    log.info("Listening on %s (Ctrl-C ends it)", address)
+                    task_status.started(address)
+                if starting.cancelled_caught:
+                    nursery.cancel_scope.cancel()
+
+    async def _start_in(
+        self, nursery: trio.Nursery, listener: socket.socket, stop: trio.Event
+    ) -> Address:
+        """Start the streams, then the app that shows them; return the address where it answers."""
 
         async def farewell() -> None:
             await stop.wait()
-            await streams.close()
+            await self.app.streams.close()
 
-        with listener:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(streams.run)
-                address = await nursery.start(partial(host, self.app, listener, farewell))
-                nursery.cancel_scope.shield = True
-                task_status.started(address)
+        await nursery.start(self.app.streams.run)
+        address: Address = await nursery.start(partial(host, self.app, listener, farewell))
+        return address
 
 
 def serve(
@@ -104,6 +117,11 @@ def serve(
         processor, max_streams=max_streams, pipeline=pipeline, model_id=model_id, version=version
     )
     return Service(app, host, port)
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 def _is_whole_program() -> bool:
