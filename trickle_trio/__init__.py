@@ -18,8 +18,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from trickle_trio.driver import ChannelEnded as ChannelEnded
+    from trickle_trio.media.encode import AudioEncoderSettings as AudioEncoderSettings
+    from trickle_trio.media.encode import VideoEncoderSettings as VideoEncoderSettings
     from trickle_trio.media.frames import AudioFrame as AudioFrame
     from trickle_trio.media.frames import AudioOutput as AudioOutput
+    from trickle_trio.media.frames import Fit as Fit
     from trickle_trio.media.frames import VideoFrame as VideoFrame
     from trickle_trio.media.frames import VideoOutput as VideoOutput
     from trickle_trio.processor import FrameProcessor as FrameProcessor
@@ -39,13 +42,16 @@ if TYPE_CHECKING:
     from trickle_trio.relay import serve_relay as serve_relay
     from trickle_trio.service import create_app as create_app
     from trickle_trio.service import serve as serve
+    from trickle_trio.stream.settings import Pace as Pace
+    from trickle_trio.stream.settings import StreamPolicy as StreamPolicy
     from trickle_trio.subscription import Subscription as Subscription
     from trickle_trio.subscription import open_subscription as open_subscription
     from trickle_trio.transport import TrickleTransport as TrickleTransport
 
 _ROOMS: Final = {
     "driver": ["ChannelEnded"],
-    "media.frames": ["AudioFrame", "AudioOutput", "VideoFrame", "VideoOutput"],
+    "media.encode": ["AudioEncoderSettings", "VideoEncoderSettings"],
+    "media.frames": ["AudioFrame", "AudioOutput", "Fit", "VideoFrame", "VideoOutput"],
     "processor": [
         "FrameProcessor",
         "HandlerError",
@@ -62,6 +68,7 @@ _ROOMS: Final = {
     "publication": ["Publication", "SegmentLost", "open_publication"],
     "relay": ["serve_relay"],
     "service": ["create_app", "serve"],
+    "stream.settings": ["Pace", "StreamPolicy"],
     "subscription": ["Subscription", "open_subscription"],
     "transport": ["TrickleTransport"],
 }

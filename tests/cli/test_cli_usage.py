@@ -12,10 +12,15 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from trickle_trio.cli.coding import coding, coding_options
 from trickle_trio.cli.main import COMMANDS, root
 from trickle_trio.cli.targets import load_target
+from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
+from trickle_trio.media.fit import Fit
+from trickle_trio.stream.settings import Pace, StreamPolicy
 
 CHANNEL = "http://127.0.0.1:1/a"
+HERE = f"{__file__}:passthrough"
 
 
 def trickle(*arguments: str) -> Result:
@@ -43,6 +48,12 @@ def test_each_command_has_help(command: str) -> None:
         (["serve", "no.module:name"], "there is no module 'no.module'"),
         (["serve", "math:nothing"], "math has no 'nothing'"),
         (["serve", "math:pi"], "got 3.14"),
+        (["serve", HERE, "--encoder", "mpeg9"], "'mpeg9' is no encoder that is here"),
+        (["serve", HERE, "--audio-encoder", "mp3"], "is no encoder"),
+        (["serve", HERE, "--encoder-option", "preset"], "expected KEY=VALUE, got 'preset'"),
+        (["serve", HERE, "--encoder-option", "presett=1"], "libx264 has no option presett"),
+        (["serve", HERE, "--pace", "slow"], "'slow' is not one of"),
+        (["serve", HERE, "--segment-seconds", "0"], "is not in the range"),
         (["relay", "--port", "70000"], "70000 is not in the range"),
         (["relay", "--window", "0"], "0 is not in the range"),
         (["stream", "start", "--param", "x"], "key=value is expected"),
@@ -65,11 +76,37 @@ def busy_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
+def test_how_streams_are_coded_reaches_the_service() -> None:
+    arguments = (
+        "--encoder libx265 --bit-rate 900000 --encoder-option preset=fast --audio-encoder libopus "
+        "--audio-bit-rate 64000 --pace every-frame --segment-seconds 1 --fit contain --audio-track 1"
+    )
+    given = click.command()(coding_options(lambda **chosen: chosen)).main(
+        arguments.split(), standalone_mode=False
+    )
+    assert coding(given) == {
+        "policy": StreamPolicy(
+            pace=Pace.EVERY_FRAME, segment_seconds=1, fit=Fit.CONTAIN, audio_track=1
+        ),
+        "video": VideoEncoderSettings(
+            codec="libx265", bit_rate=900_000, options={"preset": "fast"}
+        ),
+        "audio": AudioEncoderSettings(codec="libopus", bit_rate=64_000),
+    }
+    nothing = click.command()(coding_options(lambda **chosen: chosen)).main(
+        [], standalone_mode=False
+    )
+    assert coding(nothing) == {
+        "policy": StreamPolicy(),
+        "video": VideoEncoderSettings(),
+        "audio": AudioEncoderSettings(),
+    }
+
+
 def test_a_port_in_use(busy_port: int) -> None:
-    target = f"{__file__}:passthrough"
     for arguments in (
         ["relay", "--port", str(busy_port)],
-        ["serve", target, "--port", str(busy_port)],
+        ["serve", HERE, "--port", str(busy_port)],
         ["demo", "--relay-port", str(busy_port), "--port", "0"],
         ["demo", "--relay-port", "0", "--port", str(busy_port)],
     ):

@@ -14,7 +14,7 @@ from trickle_core.mpegts.nal import nal_type, nal_units
 from trickle_core.mpegts.units import AccessUnit, Codec, ElementaryStream
 from trickle_trio.media.colour import BT709, Colour
 from trickle_trio.media.decode import VideoDecoder
-from trickle_trio.media.encode import VideoEncoder, VideoEncoderSettings, trial
+from trickle_trio.media.encode import VideoEncoder, VideoEncoderSettings
 from trickle_trio.media.frames import VideoFrame
 
 if TYPE_CHECKING:
@@ -276,16 +276,6 @@ def test_a_bit_rate_takes_the_place_of_quality(footage: Footage) -> None:
 def test_settings_are_checked_once_where_they_are_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r".+"):
         VideoEncoderSettings(**wrong)
-
-
-def test_a_trial_says_why_not() -> None:
-    assert trial(VideoEncoderSettings()) is None
-    assert trial(VideoEncoderSettings(codec="libx265")) is None
-    unknown = trial(VideoEncoderSettings(options={"presett": "fast"}))
-    assert unknown == "libx264 has no option presett"
-    refused = trial(VideoEncoderSettings(options={"crf": "good"}))
-    assert refused is not None
-    assert "avcodec_open2" in refused
 
 
 # --- failures

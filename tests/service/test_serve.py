@@ -17,9 +17,11 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.processor import StreamProcessor
 from trickle_trio.service import Address, serve
+from trickle_trio.stream.settings import StreamPolicy
 
 PROGRAM = """
 import sys, trio
@@ -250,3 +252,33 @@ def test_a_port_in_use_ends_a_program_with_the_reason_on_its_last_line() -> None
     assert second.returncode == 1
     assert second.stderr.strip().splitlines()[-1].startswith("OSError: ")
     assert "the port is in use" in second.stderr.strip().splitlines()[-1]
+
+
+def test_what_streams_are_told_is_checked_at_once() -> None:
+    with pytest.raises(TypeError, match="policy: expected StreamPolicy, got 'live'"):
+        serve(passthrough, policy="live")  # type: ignore[arg-type]  # as a user may
+    with pytest.raises(ValueError, match=r"libx264 cannot encode so: .*presett"):
+        serve(passthrough, video=VideoEncoderSettings(options={"presett": "fast"}))
+
+
+async def test_what_streams_are_told_reaches_them(serving: Any) -> None:
+    policy = StreamPolicy(pace="every frame", segment_seconds=1, audio_track=1)
+    video = VideoEncoderSettings(options={"preset": "veryfast"})
+    audio = AudioEncoderSettings(codec="libopus")
+    service = serve(passthrough, port=0, policy=policy, video=video, audio=audio)
+    async with serving(service) as api:
+        await api.when("IDLE")
+        assert (await api.start()).is_success
+        [running] = service.app.streams.running
+        settings = running.settings
+        assert (settings.policy, settings.video, settings.audio) == (policy, video, audio)
+
+
+async def test_and_comes_by_way_of_a_stream_processor(serving: Any) -> None:
+    policy = StreamPolicy(segment_seconds=1)
+    processor = StreamProcessor(passthrough, port=0, policy=policy)
+    service: Any = processor._service()
+    async with serving(service) as api:
+        await api.when("IDLE")
+        assert (await api.start()).is_success
+        assert service.app.streams.running[0].settings.policy == policy

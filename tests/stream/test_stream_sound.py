@@ -14,11 +14,13 @@ from trio.testing import wait_all_tasks_blocked
 
 from trickle_core.mpegts import AccessUnit, Codec, ElementaryStream
 from trickle_trio.media.decode import AudioDecoder
+from trickle_trio.media.encode import AudioEncoderSettings
 from trickle_trio.media.frames import AudioFrame
 from trickle_trio.processor import StreamProcessor, Withheld, as_processor
 from trickle_trio.stream.meters import Meters
 from trickle_trio.stream.settings import StreamPolicy
 from trickle_trio.stream.sound import SoundHandling
+from trickle_trio.stream.tracks import Tracks
 from trickle_trio.stream.watchdog import Watchdog
 
 RATE = 48_000
@@ -34,13 +36,21 @@ class Bench:
     handler: Callable[..., Any]
     meters: Meters = field(factory=Meters)
     reports: list[BaseException] = field(factory=list)
+    settings: AudioEncoderSettings = field(factory=AudioEncoderSettings)
+    tracks: Tracks = field(factory=Tracks)
 
     def station(self) -> SoundHandling:
         def report(_: str, error: BaseException) -> None:
             self.reports.append(error)
 
         handlers = as_processor(StreamProcessor(audio_processor=self.handler))
-        return SoundHandling(handlers, Watchdog(StreamPolicy(), report), self.meters)
+        return SoundHandling(
+            handlers,
+            Watchdog(StreamPolicy(), report),
+            self.meters,
+            self.settings,
+            self.tracks,
+        )
 
     async def run(self, units: Sequence[AccessUnit]) -> list[AccessUnit]:
         units_in, units_out = trio.open_memory_channel[AccessUnit](0)

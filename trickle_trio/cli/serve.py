@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from trickle_trio.cli.coding import coding, coding_options
 from trickle_trio.cli.running import run
 from trickle_trio.cli.targets import load_target
 
@@ -20,18 +22,22 @@ from trickle_trio.cli.targets import load_target
     "--max-streams", default=1, show_default=True, type=click.IntRange(1), help="Streams at once."
 )
 @click.option("--reload", is_flag=True, help="Begin anew whenever a Python file here changes.")
-def command(target: str, host: str, port: int, max_streams: int, reload: bool) -> None:
+@coding_options
+def command(
+    target: str, host: str, port: int, max_streams: int, reload: bool, **chosen: Any
+) -> None:
     """Serve TARGET, a processor: package.module:name or path/app.py:name."""
     if reload:
         _serve_again_and_again()
         return
     from trickle_trio.service import serve
 
+    options = coding(chosen)
     processor = load_target(target)
     try:
-        service = serve(processor, host=host, port=port, max_streams=max_streams)
+        service = serve(processor, host=host, port=port, max_streams=max_streams, **options)
     except (TypeError, ValueError) as error:
-        raise click.BadParameter(str(error), param_hint="TARGET") from error
+        raise click.UsageError(str(error)) from error
 
     async def program() -> None:
         import trio

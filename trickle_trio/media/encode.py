@@ -7,11 +7,11 @@ from trickle_trio.media.audio_encoder import (
     AudioEncoderSettings,
     AudioEncoderStatistics,
 )
+from trickle_trio.media.trial import trial, working_audio, working_video
 from trickle_trio.media.video_encoder import (
     EncoderStatistics,
     VideoEncoder,
     VideoEncoderSettings,
-    trial,
 )
 
 __all__ = [
@@ -22,4 +22,6 @@ __all__ = [
     "VideoEncoder",
     "VideoEncoderSettings",
     "trial",
+    "working_audio",
+    "working_video",
 ]

@@ -12,7 +12,6 @@ from fractions import Fraction
 from typing import Final, cast
 
 import av
-import numpy as np
 from attrs import define, evolve, field, frozen, validators
 from av.codec.context import CodecContext
 from av.video.codeccontext import VideoCodecContext
@@ -288,21 +287,3 @@ def _options(settings: VideoEncoderSettings, look: Look) -> dict[str, str]:
     else:
         options["b"] = str(settings.bit_rate or cap)
     return {**options, "maxrate": str(cap), "bufsize": str(cap)}
-
-
-def trial(settings: VideoEncoderSettings) -> str | None:
-    """Try whether an encoder really opens and encodes on this machine; gives the reason why not. Blocks.
-
-    That an encoder is listed says nothing: those of GPUs are, with no GPU in sight.
-    """
-    encoder = VideoEncoder(settings)
-    units = encoder.encode(VideoFrame.from_ndarray(np.zeros(TRIAL_SHAPE, np.uint8)), key=True)
-    units += encoder.flush()
-    encoder.close()
-    if units:
-        return None
-    return encoder.statistics().last_error or f"{settings.codec} gave no picture"
-
-
-TRIAL_SHAPE: Final = (360, 640, 3)
-"""Encoders of GPUs refuse small pictures."""

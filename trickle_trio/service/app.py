@@ -12,13 +12,16 @@ from quart import Response
 from quart.json.provider import DefaultJSONProvider
 from quart_trio import QuartTrio
 
+from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
 from trickle_trio.service import routes
+from trickle_trio.service.defaults import stream_defaults
 from trickle_trio.service.hosting import Connection
 from trickle_trio.service.live import NothingToShowError, UnplayableError, Viewers
 from trickle_trio.service.processors import processors_for
 from trickle_trio.service.reports import current_state
 from trickle_trio.service.schemas import RequestError
 from trickle_trio.service.streams import NoStreamError, Streams, UnavailableError
+from trickle_trio.stream.settings import StreamPolicy
 
 MAX_BODY: Final = 1024 * 1024
 """Bytes of a request: parameters are small, and Quart holds a whole body in memory."""
@@ -123,13 +126,19 @@ def create_app(
     pipeline: str | None = None,
     model_id: str | None = None,
     version: str | None = None,
+    policy: StreamPolicy | None = None,
+    video: VideoEncoderSettings | None = None,
+    audio: AudioEncoderSettings | None = None,
 ) -> TrickleApp:
     """Make the service's app around a processor, in any form that ``serve`` takes.
 
     ``pipeline``, ``model_id`` and ``version`` are what ``/version`` says; by default what the environment says under
-    ``PIPELINE``, ``MODEL_ID`` or ``CAPABILITY_NAME``, and ``VERSION``. Raises TypeError for what is no processor, and
-    ValueError where it cannot serve that many streams.
+    ``PIPELINE``, ``MODEL_ID`` or ``CAPABILITY_NAME``, and ``VERSION``. ``policy``, ``video`` and ``audio`` hold for all
+    streams: how they are carried, and how picture and touched sound are encoded; a hardware encoder that does not open
+    gives way to libx264, with a warning. Raises TypeError for what is no processor, and ValueError where it cannot
+    serve that many streams, or where an encoder refuses what it is told.
     """
-    streams = Streams(processors_for(frame_processor, max_streams))
+    defaults = stream_defaults(policy, video, audio)
+    streams = Streams(processors_for(frame_processor, max_streams), defaults)
     identity = Identity.make(streams.name, pipeline=pipeline, model_id=model_id, version=version)
     return TrickleApp(streams, identity)

@@ -14,8 +14,10 @@ from typing import Any, Final
 import trio
 from attrs import field, frozen, validators
 
+from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
 from trickle_trio.service.app import TrickleApp, create_app
 from trickle_trio.service.hosting import Address, host, open_listener, unwrapped
+from trickle_trio.stream.settings import StreamPolicy
 
 log: Final = logging.getLogger("trickle_trio")
 
@@ -106,6 +108,9 @@ def serve(
     pipeline: str | None = None,
     model_id: str | None = None,
     version: str | None = None,
+    policy: StreamPolicy | None = None,
+    video: VideoEncoderSettings | None = None,
+    audio: AudioEncoderSettings | None = None,
 ) -> Service:
     """Make a service around a processor: a plain function, a StreamProcessor, a FrameProcessor, or a handlers object.
 
@@ -114,7 +119,14 @@ def serve(
     ValueError for what cannot be served; nothing runs and nothing is bound before the result is run.
     """
     app = create_app(
-        processor, max_streams=max_streams, pipeline=pipeline, model_id=model_id, version=version
+        processor,
+        max_streams=max_streams,
+        pipeline=pipeline,
+        model_id=model_id,
+        version=version,
+        policy=policy,
+        video=video,
+        audio=audio,
     )
     return Service(app, host, port)
 

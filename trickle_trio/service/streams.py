@@ -31,7 +31,7 @@ from trickle_trio.processor import HandlerError, Handlers, LoadState
 from trickle_trio.service.schemas import URLS, RequestError, StartRequest, StreamParams
 from trickle_trio.stream.ending import End, Outcome
 from trickle_trio.stream.pipeline import Stream
-from trickle_trio.stream.settings import StreamSettings
+from trickle_trio.stream.settings import StreamDefaults, StreamSettings
 
 log: Final = logging.getLogger(__name__)
 
@@ -133,11 +133,13 @@ class Place:
 class Streams:
     """All streams of one service. ``run`` is their nursery; everything else works while it runs.
 
-    One place for each of ``processors``: a processor serves one stream at a time.
+    One place for each of ``processors``: a processor serves one stream at a time. ``defaults``: what every stream is
+    told.
     """
 
-    def __init__(self, processors: list[Handlers]) -> None:
+    def __init__(self, processors: list[Handlers], defaults: StreamDefaults | None = None) -> None:
         self._places = [Place(handlers) for handlers in processors]
+        self._defaults = defaults or StreamDefaults()
         self._nursery: trio.Nursery | None = None
         self._closing = trio.Event()
         self._load_error: str | None = None
@@ -235,7 +237,7 @@ class Streams:
         Cancelling is safe: nothing is left.
         """
         place = self._place_for(request)
-        running = place.running = Running(settings_of(request), place.handlers)
+        running = place.running = Running(settings_of(request, self._defaults), place.handlers)
         await self._house_nursery.start(self._house, place, running)
         if running.refusal is not None:
             raise RequestError(str(running.refusal)) from running.refusal
@@ -328,13 +330,19 @@ class _Started(trio.TaskStatus[Any]):
 _OURS: Final = ("width", "height", "max_framerate", "detect_out_resolution", "show_loading")
 
 
-def settings_of(request: StartRequest) -> StreamSettings:
+def settings_of(request: StartRequest, defaults: StreamDefaults) -> StreamSettings:
     """Turn what was asked for into what a stream is to do."""
     params = request.params
     given = {name: value for name in _OURS if (value := getattr(params, name)) is not None}
     urls = {name: getattr(request, name) for name in URLS}
     return StreamSettings(
-        request_id=request.request_id, params=dict(params.others), **urls, **given
+        request_id=request.request_id,
+        params=dict(params.others),
+        policy=defaults.policy,
+        video=defaults.video,
+        audio=defaults.audio,
+        **urls,
+        **given,
     )
 
 

@@ -12,8 +12,8 @@ from typing import Final
 import trio
 from attrs import define, field
 
-from trickle_core.mpegts import AccessUnit, Codec
-from trickle_trio.media.encode import VideoEncoderSettings
+from trickle_core.mpegts import AccessUnit
+from trickle_trio.media.contexts import codec_of
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.processor import Handlers
 from trickle_trio.publication import PublicationStatistics
@@ -63,10 +63,18 @@ class Line:
     def __attrs_post_init__(self) -> None:
         settings, policy = self.settings, self.settings.policy
         self.wishes = Wishes(
-            settings.size, Throttle(settings.max_framerate), not settings.detect_out_resolution
+            settings.size,
+            Throttle(settings.max_framerate),
+            not settings.detect_out_resolution,
+            policy.fit,
         )
         self.frames = WaitingFrames(policy.waiting_frames, policy.pace, self.meters)
-        self.tracks = Tracks(audio_codec=Codec.AAC if self.handlers.handles_audio else None)
+        self.tracks = Tracks(
+            codec_of(settings.video.codec),
+            codec_of(settings.audio.codec) if self.handlers.handles_audio else None,
+            policy.video_track,
+            policy.audio_track,
+        )
         source, target = settings.subscribe_url, settings.publish_url
         self._input = Input(source, policy.input_timeout) if source else None
         self._output = Output(target) if target else None
@@ -103,7 +111,9 @@ class Line:
         policy = self.settings.policy
         sound = WaitingSound(policy.sound_wait, policy.pace, self.meters)
         if self.handlers.handles_audio:
-            handling = SoundHandling(self.handlers, self._watchdog(), self.meters)
+            handling = SoundHandling(
+                self.handlers, self._watchdog(), self.meters, self.settings.audio, self.tracks
+            )
             nursery.start_soon(handling.run, sound, coded)
         else:
             nursery.start_soon(_pass_by, sound, coded)
@@ -135,7 +145,7 @@ class Line:
             nursery.start_soon(self._count_pictures, frames, coded)
             return
         seconds = self.settings.policy.segment_seconds
-        encoding = PictureEncoding(VideoEncoderSettings(), seconds, keys, self.meters)
+        encoding = PictureEncoding(self.settings.video, seconds, keys, self.meters)
         nursery.start_soon(encoding.run, frames, coded)
 
     def _start_output(

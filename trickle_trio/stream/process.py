@@ -12,7 +12,7 @@ from functools import partial
 import trio
 from attrs import define, field, frozen
 
-from trickle_trio.media.frames import VideoFrame
+from trickle_trio.media.frames import Fit, VideoFrame
 from trickle_trio.processor import Handlers, VideoProcessingResult
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.throttle import Throttle
@@ -29,6 +29,7 @@ class Wishes:
     throttle: Throttle
     keep_size: bool
     """The output keeps the size that the handler was given, whatever it returns."""
+    fit: Fit = Fit.COVER
 
 
 @frozen(eq=False)
@@ -92,7 +93,7 @@ class PictureHandling:
         return None
 
     def _fitted(self, frame: VideoFrame) -> VideoFrame:
-        return frame.fitted(*self.wishes.size) if self.wishes.size else frame
+        return frame.fitted(*self.wishes.size, self.wishes.fit) if self.wishes.size else frame
 
     async def _process(self, given: VideoFrame) -> VideoFrame | VideoProcessingResult:
         instead: VideoFrame | VideoProcessingResult = given
@@ -111,7 +112,7 @@ class PictureHandling:
         same = (result.width, result.height) == (given.width, given.height)
         if not self.wishes.keep_size or same:
             return result
-        return result.fitted(given.width, given.height)
+        return result.fitted(given.width, given.height, self.wishes.fit)
 
     def _in_time(self, result: VideoFrame, now: int) -> VideoFrame | None:
         """Output time rises. A frame whose own time cannot be, because something as late has left,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import Attribute, field, frozen, validators
 
 from trickle_trio.driver import channel_url
+from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
+from trickle_trio.media.fit import Fit
 from trickle_trio.media.pixels import SMALLEST
+
+Choice = TypeVar("Choice", bound=Enum)
 
 
 class Pace(Enum):
@@ -21,20 +25,41 @@ class Pace(Enum):
     """Nothing is dropped; the input is held back."""
 
 
+def _one_of(kind: type[Choice], value: Choice | str) -> Choice:
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(repr(each.value) for each in kind)
+        raise ValueError(f"expected one of {known}; got {value!r}") from None
+
+
+def _pace(value: Pace | str) -> Pace:
+    return _one_of(Pace, value)
+
+
+def _fit(value: Fit | str) -> Fit:
+    return _one_of(Fit, value)
+
+
 @frozen(kw_only=True)
 class StreamPolicy:
-    """The bounds of a stream. Times are in seconds.
+    """How a stream is carried, and the bounds that it keeps. Times are in seconds.
 
-    ``segment_seconds``: length of an output segment (one GOP). ``input_timeout``: without input for
-    so long, the stream ends. ``handler_timeout``: a frame's handler may take so long;
-    ``handler_strikes`` such frames in a row end the stream. ``waiting_frames``: decoded frames that
-    may wait for the handler, which bounds both delay and memory. ``sound_wait``: how far sound may
-    run ahead of the picture before it stops waiting for it. ``farewell``: how long a stop may take
-    to end the open segment. ``error_reports``: at most so many handler errors are logged and sent
-    as events in ten seconds.
+    ``pace`` and ``fit``, what becomes of a picture of another shape than was asked for, may be given
+    by their names. ``video_track`` and ``audio_track``: which of the input's tracks of each kind is
+    carried, counted from 0; the first, where there are not so many. ``segment_seconds``: length of
+    an output segment (one GOP). ``input_timeout``: without input for so long, the stream ends.
+    ``handler_timeout``: a frame's handler may take so long; ``handler_strikes`` such frames in a row
+    end the stream. ``waiting_frames``: decoded frames that may wait for the handler, which bounds
+    both delay and memory. ``sound_wait``: how far sound may run ahead of the picture before it stops
+    waiting for it. ``farewell``: how long a stop may take to end the open segment.
+    ``error_reports``: at most so many handler errors are logged and sent as events in ten seconds.
     """
 
-    pace: Pace = Pace.LIVE
+    pace: Pace = field(default=Pace.LIVE, converter=_pace)
+    fit: Fit = field(default=Fit.COVER, converter=_fit)
+    video_track: int = field(default=0, validator=validators.ge(0))
+    audio_track: int = field(default=0, validator=validators.ge(0))
     segment_seconds: float = field(default=2.0, validator=validators.gt(0))
     input_timeout: float = field(default=60.0, validator=validators.gt(0))
     handler_timeout: float = field(default=10.0, validator=validators.gt(0))
@@ -43,6 +68,19 @@ class StreamPolicy:
     sound_wait: float = field(default=1.0, validator=validators.gt(0))
     farewell: float = field(default=1.0, validator=validators.gt(0))
     error_reports: int = field(default=5, validator=validators.gt(0))
+
+
+@frozen(kw_only=True)
+class StreamDefaults:
+    """What every stream of a service is told, whatever is asked of it at its start.
+
+    ``video``: how pictures are encoded. ``audio``: how sound is, where a handler touches it; sound
+    that nobody touches is copied.
+    """
+
+    policy: StreamPolicy = field(factory=StreamPolicy)
+    video: VideoEncoderSettings = field(factory=VideoEncoderSettings)
+    audio: AudioEncoderSettings = field(factory=AudioEncoderSettings)
 
 
 def _is_channel(_: object, attribute: Attribute[str | None], value: str | None) -> None:
@@ -58,7 +96,7 @@ class StreamSettings:
     """One stream: its channels, and what was asked of it at the start.
 
     An address that is None is not used. ``width`` and ``height`` (pixels, both or neither): the
-    size that the handler gets, scaled to fill and cropped; None: the input's. ``max_framerate``:
+    size that the handler gets, by the policy's ``fit``; None: the input's. ``max_framerate``:
     frames a second at most. ``detect_out_resolution``: the output takes the size of the frames that
     the handler returns; otherwise the size it was given. ``params``: what goes to the processor.
     ``ValueError``: an address is none of a channel, or there is only one side of a size.
@@ -77,6 +115,8 @@ class StreamSettings:
     show_loading: bool = False
     params: Mapping[str, Any] = field(factory=dict)
     policy: StreamPolicy = field(factory=StreamPolicy)
+    video: VideoEncoderSettings = field(factory=VideoEncoderSettings)
+    audio: AudioEncoderSettings = field(factory=AudioEncoderSettings)
 
     def __attrs_post_init__(self) -> None:
         if (self.width is None) != (self.height is None):

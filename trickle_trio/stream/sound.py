@@ -14,13 +14,17 @@ from attrs import define, field
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit, ElementaryStream
 from trickle_trio.media.audio_frame import channels_of, dtype_of
 from trickle_trio.media.decode import AudioDecoder, DecoderStatistics
-from trickle_trio.media.encode import AudioEncoder, AudioEncoderStatistics
+from trickle_trio.media.encode import (
+    AudioEncoder,
+    AudioEncoderSettings,
+    AudioEncoderStatistics,
+)
 from trickle_trio.media.frames import AudioFrame
 from trickle_trio.processor import Handlers
 from trickle_trio.stream.meters import Meters
 from trickle_trio.stream.threads import CodecThread
 from trickle_trio.stream.times import stamped, ticks_of
-from trickle_trio.stream.tracks import AUDIO_PID
+from trickle_trio.stream.tracks import AUDIO_PID, Tracks
 from trickle_trio.stream.watchdog import Watchdog
 
 HIGHEST_RATE: Final = 768_000
@@ -36,6 +40,8 @@ class SoundHandling:
     handlers: Handlers
     watchdog: Watchdog
     meters: Meters
+    settings: AudioEncoderSettings
+    tracks: Tracks
     _decoder: AudioDecoder | None = None
     _encoder: AudioEncoder | None = None
     _track: ElementaryStream | None = None
@@ -89,7 +95,8 @@ class SoundHandling:
     async def _encode(self, frame: AudioFrame, out: trio.MemorySendChannel[AccessUnit]) -> None:
         if self._encoder is None or self._encoder.needs_new(frame):
             await self._end_encoder(out)
-            self._encoder = AudioEncoder.like(frame, pid=AUDIO_PID)
+            self._encoder = AudioEncoder.like(frame, self.settings, pid=AUDIO_PID)
+            self.tracks.encodes_sound_as(self._encoder.stream)
         before = self._encoder.statistics()
         with self.meters.stage("encode sound"):
             units = await self._thread.run(partial(self._encoder.encode, frame))

@@ -15,28 +15,33 @@ AUDIO_PID: Final = 0x101
 
 @define(eq=False)
 class Tracks:
-    """The first picture and the first sound of the input, under our own numbers.
+    """One picture and one sound of the input, the first ones by default, under our own numbers.
 
     Whatever the input calls them: a track that moves to another PID is the same track behind this
-    station. ``video_codec``: what pictures are encoded as. ``audio_codec``: what sound is encoded
-    as, None where it is copied.
+    station. ``video_index`` and ``audio_index`` count the tracks of each kind in the program's order;
+    where there are not so many, the first is carried. ``video_codec``: what pictures are encoded as.
+    ``audio_codec``: what sound is encoded as, None where it is copied.
     """
 
     video_codec: Codec = Codec.H264
     audio_codec: Codec | None = None
+    video_index: int = 0
+    audio_index: int = 0
     video: ElementaryStream | None = None
     audio: ElementaryStream | None = None
     _video_pid: int | None = None
     _audio_pid: int | None = None
     _made_here: ElementaryStream | None = None
     """The picture that comes from elsewhere than the input."""
+    _made_sound: ElementaryStream | None = None
+    """What the encoder of the sound makes, once that is known."""
 
     def choose(self, program: ProgramMap) -> None:
         """A new or changed program: choose again."""
         pictures = [stream for stream in program.streams if stream.codec.is_video]
         sounds = [stream for stream in program.streams if not stream.codec.is_video]
-        self.video, self._video_pid = _first(pictures, VIDEO_PID)
-        self.audio, self._audio_pid = _first(sounds, AUDIO_PID)
+        self.video, self._video_pid = _pick(pictures, self.video_index, VIDEO_PID)
+        self.audio, self._audio_pid = _pick(sounds, self.audio_index, AUDIO_PID)
         self.video = self.video or self._made_here
 
     def expect_picture(self) -> None:
@@ -56,13 +61,20 @@ class Tracks:
         if self.video:
             carried.append(ElementaryStream(VIDEO_PID, self.video_codec))
         if self.audio and self.audio_codec:
-            carried.append(ElementaryStream(AUDIO_PID, self.audio_codec))
+            carried.append(self._made_sound or ElementaryStream(AUDIO_PID, self.audio_codec))
         elif self.audio:
             carried.append(self.audio)
         return tuple(carried)
 
+    def encodes_sound_as(self, stream: ElementaryStream) -> None:
+        """Sound is encoded as this from now on: of Opus the tables tell the channels too."""
+        self._made_sound = stream
 
-def _first(streams: list[ElementaryStream], pid: int) -> tuple[ElementaryStream | None, int | None]:
+
+def _pick(
+    streams: list[ElementaryStream], index: int, pid: int
+) -> tuple[ElementaryStream | None, int | None]:
     if not streams:
         return None, None
-    return evolve(streams[0], pid=pid), streams[0].pid
+    picked = streams[index if index < len(streams) else 0]
+    return evolve(picked, pid=pid), picked.pid

@@ -1,0 +1,70 @@
+"""Whether encoders do what they are told, found out on this machine."""
+
+from __future__ import annotations
+
+import logging
+
+import av
+import pytest
+from av.codec.codec import Capabilities
+
+from trickle_trio.media.encode import (
+    AudioEncoderSettings,
+    VideoEncoderSettings,
+    trial,
+    working_audio,
+    working_video,
+)
+
+HARDWARE = [
+    name
+    for name in ("h264_nvenc", "h264_v4l2m2m", "h264_qsv", "h264_amf")
+    if name in av.codecs_available
+    and av.codec.Codec(name, "w").capabilities & (Capabilities.hardware | Capabilities.hybrid)
+]
+
+
+def test_a_trial_says_why_not() -> None:
+    assert trial(VideoEncoderSettings()) is None
+    assert trial(VideoEncoderSettings(codec="libx265")) is None
+    unknown = trial(VideoEncoderSettings(options={"presett": "fast"}))
+    assert unknown == "libx264 has no option presett"
+    refused = trial(VideoEncoderSettings(options={"crf": "good"}))
+    assert refused is not None
+    assert "avcodec_open2" in refused
+
+
+def test_what_works_is_taken_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    for settings in (
+        VideoEncoderSettings(),
+        VideoEncoderSettings(codec="libx265", bit_rate=500_000),
+        VideoEncoderSettings(options={"preset": "veryfast"}),
+    ):
+        assert working_video(settings) is settings
+    sound = AudioEncoderSettings(codec="libopus", bit_rate=64_000)
+    assert working_audio(sound) is sound
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", HARDWARE)
+def test_hardware_that_does_not_open_gives_way_with_one_warning(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = VideoEncoderSettings(codec=name, bit_rate=900_000, options={"preset": "p4"})
+    if trial(asked) is None:
+        pytest.skip(f"{name} works here")
+    caplog.clear()
+    got = working_video(asked)
+    assert got == VideoEncoderSettings(codec="libx264", bit_rate=900_000)
+    assert trial(got) is None
+    [told] = [record for record in caplog.records if record.name.startswith("trickle_trio")]
+    assert told.levelno == logging.WARNING
+    assert told.message.startswith(f"{name} does not encode here (")
+
+
+def test_software_that_refuses_its_options_is_an_error_in_one_line() -> None:
+    with pytest.raises(ValueError, match=r"libx264 cannot encode so: .*presett") as told:
+        working_video(VideoEncoderSettings(options={"presett": "fast"}))
+    assert "\n" not in str(told.value)
+    with pytest.raises(ValueError, match=r"aac cannot encode so: .*loudness"):
+        working_audio(AudioEncoderSettings(options={"loudness": "11"}))
