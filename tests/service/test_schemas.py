@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openapi_schema_validator import OAS31Validator
 
+from trickle_trio.service.rules import RequestError
 from trickle_trio.service.schemas import (
+    MAX_AREA,
     MAX_SIDE,
-    RequestError,
     StartRequest,
     StreamParams,
     decode_json,
@@ -165,3 +167,61 @@ def test_any_params_are_taken_or_refused_and_nothing_of_the_processors_is_lost(
         parsed = StreamParams.parse(params)
         assert parsed.others == {key: value for key, value in params.items() if key not in OURS}
         assert StreamParams.parse(parsed.given()).given() == parsed.given()
+
+
+PARAMS = OAS31Validator(StreamParams.schema())
+START = OAS31Validator(
+    StartRequest.schema() | {"components": {"schemas": {"StreamParams": StreamParams.schema()}}}
+)
+NUMBERS = st.integers(-1, 70) | st.sampled_from(
+    [8192, 8193, 30.0, 29.97, "30", " 30 ", "3 0", "0x1"]
+)
+WORDS: st.SearchStrategy[Any] = st.sampled_from(
+    ["yes", "NO", " True", "maybe", "", "1", 1.0, 2, None, False, []]
+)
+NEAR = st.fixed_dictionaries({}, optional=dict.fromkeys(OURS, NUMBERS | WORDS | JSON))
+URLS_NEAR = st.sampled_from(["http://a:1/b", "HTTPS://a/b", "", None, "ftp://a/b", "x", 7])
+
+
+def taken(kind: Any, value: Any) -> bool:
+    try:
+        kind.parse(value)
+    except RequestError:
+        return False
+    return True
+
+
+@given(NEAR)
+def test_what_the_document_says_of_params_is_what_is_checked(params: dict[str, Any]) -> None:
+    """But for the area, and for the range of a number in a text, which JSON schema cannot say."""
+    said, done = PARAMS.is_valid(params), taken(StreamParams, params)
+    assert said or not done
+    texts = any(isinstance(params.get(key), str) for key in OURS[:3])
+    if said and not done:
+        width, height = (params.get(key) or 0 for key in ("width", "height"))
+        assert texts or width * height > MAX_AREA
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "subscribe_url": URLS_NEAR,
+            "gateway_request_id": st.none() | st.text(max_size=300) | JSON,
+            "params": st.none() | NEAR | JSON,
+        },
+    )
+    | JSON
+)
+def test_what_is_started_is_what_the_document_allows(body: Any) -> None:
+    assert START.is_valid(body) or not taken(StartRequest, body)
+
+
+@given(st.integers(1, 60), st.sampled_from(["yes", "1", "FALSE", 0, 1, True, None]))
+def test_what_the_document_allows_is_started(rate: int, word: object) -> None:
+    body = {
+        "subscribe_url": "http://127.0.0.1:3389/in",
+        "params": {"max_framerate": rate, "show_loading": word, "width": rate, "height": rate},
+    }
+    assert START.is_valid(body)
+    assert taken(StartRequest, body)

@@ -19,7 +19,7 @@ from trickle_trio.service.hosting import Connection
 from trickle_trio.service.live import NothingToShowError, UnplayableError, Viewers
 from trickle_trio.service.processors import processors_for
 from trickle_trio.service.reports import current_state
-from trickle_trio.service.schemas import RequestError
+from trickle_trio.service.rules import RequestError
 from trickle_trio.service.streams import NoStreamError, Streams, UnavailableError
 from trickle_trio.stream.settings import StreamPolicy
 

@@ -10,8 +10,8 @@ import trio
 from quart import Response, current_app, request
 
 from trickle_trio.service import hardware, reports
+from trickle_trio.service.rules import RequestError
 from trickle_trio.service.schemas import (
-    RequestError,
     StartRequest,
     decode_json,
 )

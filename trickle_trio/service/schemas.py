@@ -9,14 +9,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from reprlib import Repr
 from typing import Any, Final, NoReturn
 from uuid import uuid4
 
-import httpx
 from attrs import field, frozen
 
-from trickle_trio.driver import channel_url
+from trickle_trio.service.rules import (
+    Boolean,
+    ChannelUrl,
+    JsonSchema,
+    RequestError,
+    Text,
+    WholeNumber,
+    asked,
+    fields_of,
+    object_schema,
+    read_fields,
+    reference,
+    wrong,
+)
 
 MAX_FRAMERATE: Final = 60
 DEFAULT_FRAMERATE: Final = 24
@@ -29,20 +40,7 @@ MAX_AREA: Final = 8192 * 4320
 MAX_ID: Final = 256
 """Characters of a request id: it stands in logs, events and addresses."""
 
-YES: Final = frozenset({"true", "1", "yes"})
-NO: Final = frozenset({"false", "0", "no"})
-
-_shown: Final = Repr()
-_shown.maxstring = _shown.maxother = 60
-
-
-class RequestError(ValueError):
-    """The body of a request breaks a rule. ``field`` is where, or None for the body as a whole."""
-
-    def __init__(self, reason: str, *, field: str | None = None) -> None:
-        super().__init__(reason if field is None else f"{field}: {reason}")
-        self.field = field
-        self.reason = reason
+_SIDE: Final = WholeNumber(1, MAX_SIDE)
 
 
 @frozen
@@ -52,53 +50,116 @@ class StreamParams:
     ``others`` is the processor's. ``load_model`` is the service's own and goes no further.
     """
 
-    width: int | None = None
-    height: int | None = None
-    max_framerate: int | None = None
-    detect_out_resolution: bool | None = None
-    show_loading: bool | None = None
-    load_model: bool | None = None
+    width: int | None = field(
+        default=None,
+        metadata=asked(_SIDE, "Pictures are scaled and cropped to this width; with height."),
+    )
+    height: int | None = field(
+        default=None,
+        metadata=asked(_SIDE, "Pictures are scaled and cropped to this height; with width."),
+    )
+    max_framerate: int | None = field(
+        default=None,
+        metadata=asked(
+            WholeNumber(1, MAX_FRAMERATE),
+            f"Pictures a second at most; {DEFAULT_FRAMERATE} by default.",
+        ),
+    )
+    detect_out_resolution: bool | None = field(
+        default=None,
+        metadata=asked(
+            Boolean(), "Whether the output takes the size of the frames that come back."
+        ),
+    )
+    show_loading: bool | None = field(
+        default=None, metadata=asked(Boolean(), "Whether the loading overlay is shown.")
+    )
+    load_model: bool | None = field(
+        default=None,
+        metadata=asked(Boolean(), "Load the model if it is not loaded; it goes no further."),
+    )
     others: Mapping[str, Any] = field(factory=dict)
 
     @classmethod
     def parse(cls, value: object) -> StreamParams:
         """Read an object of parameters; raises ``RequestError``."""
         if not isinstance(value, dict):
-            raise _wrong("params", "must be an object", value)
-        given = {key: item for key, item in value.items() if key in _RULES and item is not None}
-        ours = {key: _RULES[key](key, item) for key, item in given.items()}
+            raise wrong("params", "must be an object", value)
+        ours = read_fields(cls, value)
         _check_size(ours)
-        return cls(**ours, others={key: item for key, item in value.items() if key not in _RULES})
+        return cls(**ours, others={key: item for key, item in value.items() if key not in _OURS})
+
+    @classmethod
+    def schema(cls) -> JsonSchema:
+        """Tell what ``parse`` takes."""
+        both, neither = ({"not": {"type": "null"}}, {"type": "null"})
+        sides = [
+            {"required": list(_SIDES), "properties": dict.fromkeys(_SIDES, both)},
+            {"properties": dict.fromkeys(_SIDES, neither)},
+        ]
+        return object_schema(cls) | {
+            "description": f"Any other key goes to the processor. Width times height: at most {MAX_AREA}.",
+            "anyOf": sides,
+        }
 
     def given(self) -> dict[str, Any]:
         """Return what was given, ours in its proper type and the processor's as it came, without ``load_model``."""
-        ours = {key: getattr(self, key) for key in _RULES if key != "load_model"}
+        ours = {key: getattr(self, key) for key in _OURS if key != "load_model"}
         return {key: value for key, value in ours.items() if value is not None} | dict(self.others)
+
+
+_OURS: Final = tuple(each.key for each in fields_of(StreamParams))
+_SIDES: Final = ("width", "height")
+
+
+class _Params:
+    """The rule for ``params`` inside a start."""
+
+    def read(self, name: str, value: object) -> StreamParams:
+        return StreamParams.parse(value)
+
+    def schema(self) -> JsonSchema:
+        return reference(StreamParams)
 
 
 @frozen
 class StartRequest:
     """The body of a start."""
 
-    request_id: str
-    subscribe_url: str | None = None
-    publish_url: str | None = None
-    control_url: str | None = None
-    events_url: str | None = None
-    data_url: str | None = None
-    params: StreamParams = field(factory=StreamParams)
+    request_id: str = field(
+        factory=lambda: uuid4().hex,
+        metadata=asked(
+            Text(MAX_ID), "The stream's name; made up when it is missing.", key="gateway_request_id"
+        ),
+    )
+    subscribe_url: str | None = field(
+        default=None, metadata=asked(ChannelUrl(), "The channel with the input.")
+    )
+    publish_url: str | None = field(
+        default=None, metadata=asked(ChannelUrl(), "The channel for the output.")
+    )
+    control_url: str | None = field(
+        default=None, metadata=asked(ChannelUrl(), "The channel that brings updates of parameters.")
+    )
+    events_url: str | None = field(
+        default=None, metadata=asked(ChannelUrl(), "The channel for events.")
+    )
+    data_url: str | None = field(
+        default=None, metadata=asked(ChannelUrl(), "The channel for what the processor says.")
+    )
+    params: StreamParams = field(factory=StreamParams, metadata=asked(_Params(), "Parameters."))
 
     @classmethod
     def parse(cls, value: object) -> StartRequest:
         """Read the decoded body of a start; raises ``RequestError``."""
         if not isinstance(value, dict):
             raise RequestError("the body must be a JSON object")
-        params = value.get("params")
-        return cls(
-            request_id=_request_id(value.get("gateway_request_id")),
-            **{name: _url(name, value.get(name)) for name in URLS},
-            params=StreamParams() if params is None else StreamParams.parse(params),
-        )
+        return cls(**read_fields(cls, value))
+
+    @classmethod
+    def schema(cls) -> JsonSchema:
+        """Tell what ``parse`` takes."""
+        return object_schema(cls)
 
 
 URLS: Final = ("subscribe_url", "publish_url", "control_url", "events_url", "data_url")
@@ -119,97 +180,13 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
 
 
-def whole_number(name: str, value: object) -> int:
-    """Read a whole number, also from ``"30"`` and ``30.0``; raises ``RequestError``."""
-    if (
-        isinstance(value, str)
-        and value.strip().isascii()
-        and value.strip().isdigit()
-        and len(value) < 20
-    ):
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise _wrong(name, "must be a whole number", value)
-
-
-def boolean(name: str, value: object) -> bool:
-    """Read a boolean, also from 0, 1 and the usual words; raises ``RequestError``."""
-    if isinstance(value, str) and value.strip().lower() in YES | NO:
-        return value.strip().lower() in YES
-    if isinstance(value, (bool, int, float)) and value in (0, 1):
-        return bool(value)
-    raise _wrong(name, "must be true or false", value)
-
-
-def _side(name: str, value: object) -> int:
-    number = whole_number(name, value)
-    if not 0 < number <= MAX_SIDE:
-        raise _wrong(name, f"must be from 1 to {MAX_SIDE}", value)
-    return number
-
-
-def _framerate(name: str, value: object) -> int:
-    number = whole_number(name, value)
-    if not 0 < number <= MAX_FRAMERATE:
-        raise _wrong(name, f"must be from 1 to {MAX_FRAMERATE}", value)
-    return number
-
-
-_RULES: Final[Mapping[str, Any]] = {
-    "width": _side,
-    "height": _side,
-    "max_framerate": _framerate,
-    "detect_out_resolution": boolean,
-    "show_loading": boolean,
-    "load_model": boolean,
-}
-
-
 def _check_size(ours: Mapping[str, Any]) -> None:
-    sides = ("width", "height")
-    if sum(side in ours for side in sides) == 1:
-        missing = next(side for side in sides if side not in ours)
+    if sum(side in ours for side in _SIDES) == 1:
+        missing = next(side for side in _SIDES if side not in ours)
         raise RequestError("is missing: width and height must be given together", field=missing)
     if ours.get("width", 0) * ours.get("height", 0) > MAX_AREA:
-        raise _wrong(
+        raise wrong(
             "width",
             f"times height must be at most {MAX_AREA} pixels",
             f"{ours['width']}x{ours['height']}",
         )
-
-
-def _request_id(value: object) -> str:
-    if value is None or value == "":
-        return uuid4().hex
-    if not isinstance(value, str):
-        raise _wrong("gateway_request_id", "must be a string", value)
-    if len(value) > MAX_ID:
-        raise RequestError(f"must be at most {MAX_ID} characters", field="gateway_request_id")
-    return value
-
-
-def _url(name: str, value: object) -> str | None:
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):
-        raise _wrong(name, "must be a string", value)
-    try:
-        url = httpx.URL(value)
-    except (httpx.InvalidURL, ValueError) as error:
-        raise RequestError(f"is no URL: {error}", field=name) from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise _wrong(name, "must be an http or https address with a host", value)
-    if url.port is not None and not 0 < url.port < 1 << 16:
-        raise _wrong(name, "must have a port from 1 to 65535", value)
-    try:
-        channel_url(value)
-    except ValueError as error:
-        raise _wrong(name, "must be a channel's address, http://host:port/name", value) from error
-    return value
-
-
-def _wrong(name: str, rule: str, value: object) -> RequestError:
-    return RequestError(f"{rule}, not {_shown.repr(value)}", field=name)

@@ -28,7 +28,8 @@ import trio
 from attrs import define, field, frozen
 
 from trickle_trio.processor import HandlerError, Handlers, LoadState
-from trickle_trio.service.schemas import URLS, RequestError, StartRequest, StreamParams
+from trickle_trio.service.rules import RequestError
+from trickle_trio.service.schemas import URLS, StartRequest, StreamParams
 from trickle_trio.stream.ending import End, Outcome
 from trickle_trio.stream.pipeline import Stream
 from trickle_trio.stream.settings import StreamDefaults, StreamSettings
