@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -16,6 +17,28 @@ HEAVY = {"torch", "av", "numpy", "quart", "hypercorn"}
 def test_every_name_is_there(name: str) -> None:
     assert name in dir(trickle_trio)
     getattr(trickle_trio, name)
+
+
+PROMISED = {
+    *("serve", "StreamProcessor", "FrameProcessor", "StreamServer", "create_app", "TrickleApp"),
+    *("TrickleClient", "SimpleTrickleClient", "TrickleSubscriber", "TricklePublisher"),
+    *("video_handler", "audio_handler", "model_loader", "param_updater"),
+    *("on_stream_start", "on_stream_stop", "VideoFrame", "AudioFrame", "VideoOutput"),
+    *("AudioOutput", "Withheld", "VideoProcessingResult", "open_subscription", "open_publication"),
+}
+"""What users of today's library import, and what the project's own documents show."""
+
+
+def test_what_is_promised_is_there() -> None:
+    assert set(trickle_trio.__all__) >= PROMISED
+
+
+@pytest.mark.parametrize("room", ["frames", "decorators"])
+def test_the_rooms_that_users_know_hold_the_same_things(room: str) -> None:
+    module = importlib.import_module(f"trickle_trio.{room}")
+    assert set(module.__all__) <= PROMISED
+    for name in module.__all__:
+        assert getattr(module, name) is getattr(trickle_trio, name)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

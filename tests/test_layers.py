@@ -22,9 +22,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "trickle_trio.relay",
     ),
     ("trickle_trio.media",),
-    ("trickle_trio.processor", "trickle_trio.frames"),
+    ("trickle_trio.processor", "trickle_trio.frames", "trickle_trio.decorators"),
     ("trickle_trio.stream",),
     ("trickle_trio.service",),
+    ("trickle_trio.faces",),
     ("trickle_trio.cli", "trickle_trio.livepeer", "trickle_trio.testing", "trickle_trio"),
 )
 
@@ -36,6 +37,7 @@ OUTSIDE: tuple[set[str], ...] = (
     {"attrs", "trio", "numpy", "torch"},
     {"attrs", "trio", "httpx", "outcome"},
     {"attrs", "trio", "httpx", "quart", "quart_trio", "hypercorn"},
+    {"attrs", "trio"},
     {"attrs", "trio", "httpx", "click", "torch", "watchfiles"},
 )
 

@@ -18,6 +18,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from trickle_trio.driver import ChannelEnded as ChannelEnded
+    from trickle_trio.faces import SimpleTrickleClient as SimpleTrickleClient
+    from trickle_trio.faces import StreamServer as StreamServer
+    from trickle_trio.faces import TrickleClient as TrickleClient
+    from trickle_trio.faces import TricklePublisher as TricklePublisher
+    from trickle_trio.faces import TrickleSubscriber as TrickleSubscriber
     from trickle_trio.media.encode import AudioEncoderSettings as AudioEncoderSettings
     from trickle_trio.media.encode import VideoEncoderSettings as VideoEncoderSettings
     from trickle_trio.media.frames import AudioFrame as AudioFrame
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from trickle_trio.publication import SegmentLost as SegmentLost
     from trickle_trio.publication import open_publication as open_publication
     from trickle_trio.relay import serve_relay as serve_relay
+    from trickle_trio.service import TrickleApp as TrickleApp
     from trickle_trio.service import create_app as create_app
     from trickle_trio.service import serve as serve
     from trickle_trio.stream.settings import Pace as Pace
@@ -50,6 +56,13 @@ if TYPE_CHECKING:
 
 _ROOMS: Final = {
     "driver": ["ChannelEnded"],
+    "faces": [
+        "SimpleTrickleClient",
+        "StreamServer",
+        "TrickleClient",
+        "TricklePublisher",
+        "TrickleSubscriber",
+    ],
     "media.encode": ["AudioEncoderSettings", "VideoEncoderSettings"],
     "media.frames": ["AudioFrame", "AudioOutput", "Fit", "VideoFrame", "VideoOutput"],
     "processor": [
@@ -67,7 +80,7 @@ _ROOMS: Final = {
     ],
     "publication": ["Publication", "SegmentLost", "open_publication"],
     "relay": ["serve_relay"],
-    "service": ["create_app", "serve"],
+    "service": ["TrickleApp", "create_app", "serve"],
     "stream.settings": ["Pace", "StreamPolicy"],
     "subscription": ["Subscription", "open_subscription"],
     "transport": ["TrickleTransport"],

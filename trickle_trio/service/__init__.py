@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from trickle_trio.service.app import TrickleApp, create_app
 from trickle_trio.service.hosting import Address
-from trickle_trio.service.serve import Service, serve
+from trickle_trio.service.running import Service
+from trickle_trio.service.serve import serve
 
 __all__ = ["Address", "Service", "TrickleApp", "create_app", "serve"]

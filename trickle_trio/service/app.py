@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from importlib.metadata import version as package_version
 from typing import Any, Final
 
+import trio
 from attrs import frozen
 from quart import Response
 from quart.json.provider import DefaultJSONProvider
@@ -15,11 +16,12 @@ from quart_trio import QuartTrio
 from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
 from trickle_trio.service import routes
 from trickle_trio.service.defaults import stream_defaults
-from trickle_trio.service.hosting import Connection
+from trickle_trio.service.hosting import Address, Connection
 from trickle_trio.service.live import NothingToShowError, UnplayableError, Viewers
 from trickle_trio.service.processors import processors_for
 from trickle_trio.service.reports import current_state
 from trickle_trio.service.rules import RequestError
+from trickle_trio.service.running import Service
 from trickle_trio.service.streams import NoStreamError, Streams, UnavailableError
 from trickle_trio.stream.settings import StreamPolicy
 
@@ -55,15 +57,41 @@ class Identity:
 
 
 class TrickleApp(QuartTrio):
-    """The service's app: ``streams`` is its state, everything else is Quart."""
+    """The service's app: ``streams`` is its state, everything else is Quart.
+
+    Takes a processor in any form that ``serve`` takes. ``host`` and ``port`` are where ``run_forever`` listens, port 0
+    takes a free one. ``pipeline``, ``model_id`` and ``version`` are what ``/version`` says; by default what the
+    environment says under ``PIPELINE``, ``MODEL_ID`` or ``CAPABILITY_NAME``, and ``VERSION``. ``policy``, ``video`` and
+    ``audio`` hold for all streams: how they are carried, and how picture and touched sound are encoded; a hardware
+    encoder that does not open gives way to libx264, with a warning. Raises TypeError for what is no processor, and
+    ValueError where it cannot serve that many streams, or where an encoder refuses what it is told.
+    """
 
     asgi_http_class = Connection
     json_provider_class = _Json
 
-    def __init__(self, streams: Streams, identity: Identity) -> None:
+    def __init__(
+        self,
+        frame_processor: Any,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        max_streams: int = 1,
+        pipeline: str | None = None,
+        model_id: str | None = None,
+        version: str | None = None,
+        policy: StreamPolicy | None = None,
+        video: VideoEncoderSettings | None = None,
+        audio: AudioEncoderSettings | None = None,
+    ) -> None:
         super().__init__("trickle_trio", static_folder=None)
-        self.streams = streams
-        self.identity = identity
+        defaults = stream_defaults(policy, video, audio)
+        self.streams = streams = Streams(processors_for(frame_processor, max_streams), defaults)
+        self.identity = Identity.make(
+            streams.name, pipeline=pipeline, model_id=model_id, version=version
+        )
+        self.service = Service(self, host, port)
+        """What runs it: ``trio.run(app.service)``, or ``await nursery.start(app.service)``."""
         self.viewers = Viewers()
         self.config["MAX_CONTENT_LENGTH"] = MAX_BODY
         self.url_map.strict_slashes = False
@@ -71,6 +99,12 @@ class TrickleApp(QuartTrio):
         self._answer_errors()
         self.before_serving(self._enter)
         self.after_serving(self.streams.close)
+
+    async def run_forever(
+        self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Listen and serve until cancelled; ``Service`` says how that ends. Reports the address once it listens."""
+        await self.service(task_status=task_status)
 
     async def _enter(self) -> None:
         """House the streams here where no ``serve`` does: under another server, or in a test."""
@@ -119,26 +153,6 @@ def _answering(app: TrickleApp, status: int) -> Callable[[Exception], Awaitable[
     return answer
 
 
-def create_app(
-    frame_processor: Any,
-    *,
-    max_streams: int = 1,
-    pipeline: str | None = None,
-    model_id: str | None = None,
-    version: str | None = None,
-    policy: StreamPolicy | None = None,
-    video: VideoEncoderSettings | None = None,
-    audio: AudioEncoderSettings | None = None,
-) -> TrickleApp:
-    """Make the service's app around a processor, in any form that ``serve`` takes.
-
-    ``pipeline``, ``model_id`` and ``version`` are what ``/version`` says; by default what the environment says under
-    ``PIPELINE``, ``MODEL_ID`` or ``CAPABILITY_NAME``, and ``VERSION``. ``policy``, ``video`` and ``audio`` hold for all
-    streams: how they are carried, and how picture and touched sound are encoded; a hardware encoder that does not open
-    gives way to libx264, with a warning. Raises TypeError for what is no processor, and ValueError where it cannot
-    serve that many streams, or where an encoder refuses what it is told.
-    """
-    defaults = stream_defaults(policy, video, audio)
-    streams = Streams(processors_for(frame_processor, max_streams), defaults)
-    identity = Identity.make(streams.name, pipeline=pipeline, model_id=model_id, version=version)
-    return TrickleApp(streams, identity)
+def create_app(frame_processor: Any, **options: Any) -> TrickleApp:
+    """Make the service's app around a processor; options and errors are ``TrickleApp``'s."""
+    return TrickleApp(frame_processor, **options)
