@@ -1,4 +1,8 @@
-"""The first station: a channel's bytes, taken apart into coded pictures and sound."""
+"""The first station: a channel's bytes, taken apart into coded pictures and sound.
+
+Transport streams, which is what channels carry, are taken apart here and at once; what else comes is
+libav's to read (``container``).
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,12 @@ from trickle_core.mpegts import (
     Timeline,
     TsEvent,
 )
+from trickle_trio.driver import open_hidden_nursery
+from trickle_trio.media.sources import TrackSettings
+from trickle_trio.stream.container import Container
 from trickle_trio.stream.ends import Silence
 from trickle_trio.stream.events import Events
+from trickle_trio.stream.forms import HEAD, Form, form_of, names_container
 from trickle_trio.stream.meters import Meters
 from trickle_trio.stream.tap import Tap
 from trickle_trio.stream.tracks import Tracks
@@ -36,26 +44,63 @@ class Ingest:
     events: Events
     pictures: trio.MemorySendChannel[AccessUnit]
     sound: WaitingSound
+    containers: TrackSettings = field(factory=TrackSettings)
+    """What is carried of a container, and how."""
     _demuxer: Demuxer = field(factory=Demuxer)
     _timeline: Timeline = field(factory=Timeline)
     _is_hole: bool = False
     """Something is missing in front of the next picture."""
+    _container: Container | None = None
+    """What is being read by libav."""
+    _nursery: trio.Nursery = field(init=False)
+    """Where that is done."""
 
     async def run(self, subscription: Subscription, silence: Silence) -> None:
         """Read until the channel ends."""
-        async for segment in subscription:
-            self._is_hole = self._is_hole or segment.skipped > 0
-            await self._read(segment, silence)
+        async with open_hidden_nursery() as self._nursery:
+            async for segment in subscription:
+                self._is_hole = self._is_hole or segment.skipped > 0
+                await self._read(segment, silence)
+            await self._end_container()
 
     async def _read(self, segment: IncomingSegment, silence: Silence) -> None:
-        async for piece in segment:
+        if head := await _head(segment):
             with silence.broken():
                 self.events.trace("runner_receive_first_ingest_segment")
-                await self._pass_on(self._demuxer.feed(piece))
+                await self._begin(head, segment.mime_type)
+                await self._take(head)
+        async for piece in segment:
+            with silence.broken():
+                await self._take(piece)
         with silence.broken():
             rest = self._demuxer.flush()
             await self._pass_on(_torn(rest) if segment.truncated else rest)
         self._is_hole = self._is_hole or segment.truncated
+
+    async def _take(self, piece: bytes) -> None:
+        if self._container:
+            await self._container.write(piece)
+        else:
+            await self._pass_on(self._demuxer.feed(piece))
+
+    async def _begin(self, head: bytes, mime_type: str) -> None:
+        """Settle who reads the segment that begins so: bytes that say nothing go where the last ones
+        went.
+        """
+        form = form_of(head)
+        if form is not Form.OPEN:
+            await self._end_container()
+        is_other = form is Form.OPEN and not self._container and names_container(mime_type)
+        if form is Form.CONTAINER or is_other:
+            self._container = Container(
+                self.containers, self.tracks.choose, self._pass_unit, self.meters
+            )
+            await self._nursery.start(self._container.run)
+
+    async def _end_container(self) -> None:
+        if self._container:
+            await self._container.end()
+            self._container = None
 
     async def _pass_on(self, events: list[TsEvent]) -> None:
         for event in events:
@@ -87,6 +132,16 @@ class Ingest:
         self.tap.offer(unit)
         self.meters.sound_arrived()
         await self.sound.put(unit)
+
+
+async def _head(segment: IncomingSegment) -> bytes:
+    """As much of a segment's beginning as tells what it is; less where there is no more."""
+    head = b""
+    async for piece in segment:
+        head = head + piece if head else piece
+        if len(head) >= HEAD:
+            break
+    return head
 
 
 def _torn(events: list[TsEvent]) -> list[TsEvent]:

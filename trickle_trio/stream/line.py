@@ -15,6 +15,7 @@ from attrs import define, field
 from trickle_core.mpegts import AccessUnit
 from trickle_trio.media.contexts import codec_of
 from trickle_trio.media.frames import VideoFrame
+from trickle_trio.media.sources import TrackSettings
 from trickle_trio.processor import Handlers
 from trickle_trio.publication import PublicationStatistics
 from trickle_trio.stream.decode import PictureDecoding
@@ -169,7 +170,16 @@ class Line:
     ) -> None:
         """Read the input to its end; then nothing more comes into the pipe."""
         with pictures, sound:
-            ingest = Ingest(self.tracks, self.meters, self.input_tap, self.events, pictures, sound)
+            policy = self.settings.policy
+            containers = TrackSettings(
+                copy_h265=True,
+                live=True,
+                video_index=policy.video_track,
+                audio_index=policy.audio_track,
+            )
+            ingest = Ingest(
+                self.tracks, self.meters, self.input_tap, self.events, pictures, sound, containers
+            )
             if self._input is not None:
                 await self._input.run(ingest.run)
             else:

@@ -13,7 +13,7 @@ import pytest
 from attrs import evolve
 
 from trickle_core.mpegts import CLOCK_RATE, Codec
-from trickle_trio.media.sources import FileSource, PipeSource, SourceError
+from trickle_trio.media.sources import FileSource, PipeSource, SourceError, TrackSettings
 from trickle_trio.media.sources.container import ContainerReading
 from trickle_trio.media.sources.pipe import Pipe, TransportReading
 
@@ -93,7 +93,9 @@ def test_what_our_demuxer_does_not_know_goes_through_libav(
 def test_a_transport_stream_is_encoded_anew_by_wish(clips: Any, publish: Any) -> None:
     path: Path = clips.make("a.ts", bframes=2, gop=60)
     with piped(path.read_bytes()) as file:
-        pictures = publish(PipeSource(file, transcode=True, gop_seconds=0.5)).pictures
+        pictures = publish(
+            PipeSource(file, tracks=TrackSettings(transcode=True, gop_seconds=0.5))
+        ).pictures
     assert sum(unit.key for unit in pictures) == 4
 
 

@@ -11,6 +11,7 @@ from trickle_trio.media.sources.file import FileSource
 from trickle_trio.media.sources.named import source_named
 from trickle_trio.media.sources.pipe import PipeSource
 from trickle_trio.media.sources.testsource import TestSource
+from trickle_trio.media.sources.tracks import TrackSettings
 
 __all__ = [
     "FileSource",
@@ -18,5 +19,6 @@ __all__ = [
     "Source",
     "SourceError",
     "TestSource",
+    "TrackSettings",
     "source_named",
 ]

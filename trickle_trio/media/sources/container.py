@@ -87,7 +87,7 @@ class ContainerReading:
 
     def _begin_pass(self) -> None:
         self._container = self._connect()
-        sources = chosen(self._container)
+        sources = chosen(self._container, self._settings.tracks)
         if not sources:
             self._container.close()
             raise SourceError(f"{self._settings.shown}: holds neither picture nor sound")

@@ -9,6 +9,7 @@ from trickle_trio.media.sources.base import Source, SourceError
 from trickle_trio.media.sources.file import FileSource
 from trickle_trio.media.sources.pipe import PipeSource
 from trickle_trio.media.sources.testsource import TestSource
+from trickle_trio.media.sources.tracks import TrackSettings
 
 TEST: Final = "testsrc"
 STANDARD_INPUT: Final = "-"
@@ -27,4 +28,5 @@ def source_named(
         return FileSource(name, loop=loop, transcode=transcode, gop_seconds=gop_seconds)
     if loop:
         raise SourceError("standard input cannot be looped: what came is gone")
-    return PipeSource(sys.stdin.buffer, transcode=transcode, gop_seconds=gop_seconds)
+    tracks = TrackSettings(transcode=transcode, gop_seconds=gop_seconds)
+    return PipeSource(sys.stdin.buffer, tracks=tracks)

@@ -36,6 +36,9 @@ from trickle_trio.media.video_encoder import VIDEO_PID
 CHUNK: Final = 64 * 1024
 """Bytes read at a time: what a pipe holds on Linux."""
 
+_AT_ONCE: Final = {"fpsprobesize": "0"}
+"""libavformat would look at twenty pictures to tell their rate, which nobody asks for."""
+
 _TABLES_WITHIN: Final = 1 << 20
 """Bytes within which a transport stream shows its tables: they are sent every half second or so."""
 
@@ -163,7 +166,7 @@ class _Beginning:
 
 
 class PipeSource(BlockingSource):
-    """A pipe, as standard input is one. ``shown``: what messages call it; the rest as for ``FileSource``.
+    """A pipe, as standard input is one. ``shown``: what messages call it; ``tracks``: how they are carried.
 
     The file stays the caller's; nobody else must have read from it, or read on.
     """
@@ -173,14 +176,12 @@ class PipeSource(BlockingSource):
         file: BinaryIO,
         *,
         shown: str = "standard input",
-        transcode: bool = False,
-        copy_h265: bool = False,
-        gop_seconds: float = 2.0,
+        tracks: TrackSettings | None = None,
     ) -> None:
         super().__init__()
         self._file = file
         self._shown = shown
-        self._tracks = TrackSettings(transcode, copy_h265, gop_seconds)
+        self._tracks = tracks or TrackSettings()
         self._pipe: Pipe | None = None
         self._reading: ContainerReading | TransportReading | None = None
 
@@ -212,7 +213,7 @@ class PipeSource(BlockingSource):
     def _by_libav(self, file: _Replay) -> ContainerReading:
         def connect() -> InputContainer:
             try:
-                container = av.open(file, "r")
+                container = av.open(file, "r", options=_AT_ONCE if self._tracks.live else {})
             except (av.FFmpegError, OSError, ValueError) as error:
                 raise SourceError(f"{self._shown}: {explain(error)}") from error
             return checked(container, self._shown)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from attrs import frozen
 from av.audio.codeccontext import AudioCodecContext
@@ -35,6 +36,9 @@ NO_MOTION: Final = Disposition.attached_pic | Disposition.still_image | Disposit
 AAC: Final = ElementaryStream(AUDIO_PID, Codec.AAC)
 
 
+S = TypeVar("S", bound=Stream)
+
+
 class Track(Protocol):
     """One track of the container on its way to one of the transport stream."""
 
@@ -61,17 +65,30 @@ class TrackSettings:
     copy_h265: bool = False
     gop_seconds: float = 2.0
     live: bool = False
+    video_index: int | None = None
+    """Which picture, counted from 0; None: libav's choice."""
+    audio_index: int | None = None
 
 
-def chosen(container: InputContainer) -> list[VideoStream | AudioStream]:
-    """The picture and the sound to carry: libav's choice of each, of those that it can decode."""
-    picture = container.streams.best("video")
-    if not isinstance(picture, VideoStream) or not _is_motion(picture):
-        picture = next(filter(_is_motion, container.streams.video), None)
-    sound = container.streams.best("audio", related=picture)
-    if not isinstance(sound, AudioStream) or not _is_readable(sound):
-        sound = next(filter(_is_readable, container.streams.audio), None)
-    return [stream for stream in (picture, sound) if stream is not None]
+def chosen(container: InputContainer, settings: TrackSettings) -> list[VideoStream | AudioStream]:
+    """The picture and the sound to carry, of those that libav can decode: as told, else its choice of each."""
+    pictures = list(filter(_is_motion, container.streams.video))
+    picture = _nth(pictures, settings.video_index) or container.streams.best("video")
+    if picture not in pictures:
+        picture = next(iter(pictures), None)
+    sounds = list(filter(_is_readable, container.streams.audio))
+    sound = _nth(sounds, settings.audio_index) or container.streams.best("audio", related=picture)
+    if sound not in sounds:
+        sound = next(iter(sounds), None)
+    carried = (picture, sound)
+    return [each for each in carried if isinstance(each, VideoStream | AudioStream)]
+
+
+def _nth(streams: Sequence[S], index: int | None) -> S | None:
+    """The stream that is told; the first, where there are not so many."""
+    if index is None or not streams:
+        return None
+    return streams[index if index < len(streams) else 0]
 
 
 def _is_motion(stream: VideoStream) -> bool:
