@@ -36,7 +36,8 @@ OUTSIDE: tuple[set[str], ...] = (
     {"attrs", "av", "numpy", "torch"},
     {"attrs", "trio", "numpy", "torch"},
     {"attrs", "trio", "httpx", "outcome"},
-    {"attrs", "trio", "httpx", "quart", "quart_trio", "hypercorn"},
+    {"attrs", "trio", "quart", "quart_trio", "hypercorn", "werkzeug"}
+    | {"msgspec", "prometheus_client", "pynvml"},
     {"attrs", "trio"},
     {"attrs", "trio", "httpx", "click", "torch", "watchfiles"},
 )

@@ -1,92 +1,118 @@
-"""GPUs as the driver's library tells them: the library is stood in for, at the border to the vendor's code."""
+"""GPUs as NVIDIA's binding tells them: it is stood in for, at the border to the vendor's code."""
 
 from __future__ import annotations
 
-import ctypes
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+import pynvml
 import pytest
+import torch
 
 from trickle_trio.service import hardware
 
 
-class Library:
-    """Two GPUs, in the calls of the NVML API reference."""
+class Driver:
+    """Two GPUs, in the functions of the NVML API reference that we call."""
 
-    failing: str | None = None
+    def __init__(self) -> None:
+        self.failing: set[str] = set()
+        self.opened = 0
 
-    def __getattr__(self, name: str) -> Callable[..., int]:
-        def call(*arguments: Any) -> int:
-            if name == self.failing:
-                return 999
-            getattr(self, f"_{name}")(*arguments)
-            return 0
+    def nvmlInit(self) -> None:  # noqa: N802  the vendor's name
+        self.opened += 1
 
-        return call
+    def nvmlShutdown(self) -> None:  # noqa: N802  the vendor's name
+        self.opened -= 1
 
-    def _nvmlInit_v2(self) -> None: ...  # noqa: N802  the vendor's name
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802  the vendor's name
+        return 2
 
-    def _nvmlShutdown(self) -> None: ...  # noqa: N802  the vendor's name
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802  the vendor's name
+        return 100 + index
 
-    def _nvmlDeviceGetCount_v2(self, count: Any) -> None:  # noqa: N802  the vendor's name
-        count._obj.value = 2
+    def nvmlDeviceGetUUID(self, device: int) -> str:  # noqa: N802  the vendor's name
+        return f"GPU-{device}"
 
-    def _nvmlDeviceGetHandleByIndex_v2(self, index: Any, device: Any) -> None:  # noqa: N802  the vendor's name
-        device._obj.value = 100 + index.value
+    def nvmlDeviceGetName(self, device: int) -> str:  # noqa: N802  the vendor's name
+        return "A card"
 
-    def _nvmlDeviceGetUUID(self, device: Any, buffer: Any, size: Any) -> None:  # noqa: N802  the vendor's name
-        assert size.value <= ctypes.sizeof(buffer)
-        buffer.value = f"GPU-{device.value}".encode()
+    def nvmlDeviceGetMemoryInfo(self, device: int) -> Any:  # noqa: N802  the vendor's name
+        return SimpleNamespace(total=48 << 30, free=40 << 30, used=8 << 30)
 
-    def _nvmlDeviceGetName(self, device: Any, buffer: Any, size: Any) -> None:  # noqa: N802  the vendor's name
-        buffer.value = b"A card"
+    def nvmlDeviceGetCudaComputeCapability(self, device: int) -> tuple[int, int]:  # noqa: N802  the vendor's name
+        return 9, 0
 
-    def _nvmlDeviceGetMemoryInfo(self, device: Any, memory: Any) -> None:  # noqa: N802  the vendor's name
-        memory._obj.total, memory._obj.free, memory._obj.used = 48 << 30, 40 << 30, 8 << 30
-
-    def _nvmlDeviceGetCudaComputeCapability(  # noqa: N802  the vendor's name
-        self, device: Any, major: Any, minor: Any
-    ) -> None:
-        major._obj.value, minor._obj.value = 9, 0
-
-    def _nvmlDeviceGetUtilizationRates(self, device: Any, rates: Any) -> None:  # noqa: N802  the vendor's name
-        rates._obj.gpu, rates._obj.memory = 37, 12
+    def nvmlDeviceGetUtilizationRates(self, device: int) -> Any:  # noqa: N802  the vendor's name
+        return SimpleNamespace(gpu=37, memory=12)
 
 
 @pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> Library:
-    made = Library()
+def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
+    made = Driver()
 
-    def load(name: str) -> Library:
-        assert name == hardware.LIBRARY
-        return made
+    def guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            if name in made.failing:
+                raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+            return function(*arguments)
 
-    monkeypatch.setattr(ctypes, "CDLL", load)
+        return call
+
+    for name in filter(lambda name: name.startswith("nvml"), dir(Driver)):
+        assert hasattr(pynvml, name)
+        monkeypatch.setattr(pynvml, name, guarded(name, getattr(made, name)))
     return made
 
 
-def test_what_the_gpus_are_and_how_busy(library: Library) -> None:
+def test_what_the_gpus_are_and_how_busy(driver: Driver) -> None:
     card = {"id": "GPU-101", "name": "A card", "memory_total": 48 << 30, "memory_free": 40 << 30}
     info, stats = hardware.gpu_info(), hardware.gpu_stats()
     assert list(info) == list(stats) == ["0", "1"]
     assert info["1"] == card | {"major": 9, "minor": 0}
     assert stats["1"] == card | {"utilization_compute": 37, "utilization_memory": 12}
+    assert driver.opened == 0
 
 
-@pytest.mark.parametrize(
-    "failing", ["nvmlInit_v2", "nvmlDeviceGetCount_v2", "nvmlDeviceGetMemoryInfo"]
-)
-def test_a_driver_that_says_no_has_no_gpus(library: Library, failing: str) -> None:
-    library.failing = failing
-    assert hardware.gpu_info() == {}
+@pytest.mark.parametrize("failing", ["nvmlInit", "nvmlDeviceGetCount"])
+def test_a_driver_that_says_no_has_no_gpus(driver: Driver, failing: str) -> None:
+    driver.failing.add(failing)
+    assert (hardware.gpu_info(), hardware.gpu_stats()) == ({}, {})
+    assert driver.opened == 0
+
+
+def test_a_figure_that_a_gpu_does_not_tell_costs_no_other(driver: Driver) -> None:
+    driver.failing |= {"nvmlDeviceGetUtilizationRates", "nvmlDeviceGetMemoryInfo"}
+    told = hardware.gpu_stats()["0"]
+    assert (told["name"], told["utilization_compute"], told["memory_free"]) == (
+        "A card",
+        None,
+        None,
+    )
+    assert hardware.gpu_info()["0"]["major"] == 9
 
 
 def test_no_driver_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "LIBRARY", "no-such-library.so.7")
-    assert hardware.gpu_info() == hardware.gpu_stats() == {}
+    def load(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(pynvml, "nvmlLib", None)
+    monkeypatch.setattr(pynvml, "CDLL", load)
+    assert (hardware.gpu_info(), hardware.gpu_stats()) == ({}, {})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_gpus_are_those_that_torch_finds() -> None:
+    info, stats = hardware.gpu_info(), hardware.gpu_stats()
+    assert torch.cuda.get_device_name(0) in {gpu["name"] for gpu in info.values()}
+    capability = torch.cuda.get_device_capability(0)
+    assert capability in {(gpu["major"], gpu["minor"]) for gpu in info.values()}
+    for gpu in stats.values():
+        assert 0 < (gpu["memory_free"] or 0) <= (gpu["memory_total"] or 0)
 
 
 def test_neither_the_service_nor_a_question_for_gpus_imports_torch() -> None:

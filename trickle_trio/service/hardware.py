@@ -1,110 +1,104 @@
-"""The GPUs of this machine, asked of the driver itself.
+"""The GPUs of this machine, asked of NVIDIA's driver.
 
-NVIDIA's management library comes with the driver, so a few calls through ctypes need no package and no torch. Function
-names and structures: NVML API reference. Where it is missing, or says no, there are no GPUs.
+``pynvml`` is NVIDIA's own binding of its management library (nvidia-ml-py): it needs no torch, and says so where there
+is no driver. Without one there are no GPUs.
 """
 
 from __future__ import annotations
 
-import ctypes
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypedDict
 
-LIBRARY: Final = "libnvidia-ml.so.1"
-
-_NAME_SIZE: Final = 96
-"""NVML_DEVICE_UUID_V2_BUFFER_SIZE, the larger of the two texts asked for."""
+import pynvml
 
 
-class _Memory(ctypes.Structure):
-    _fields_ = (
-        ("total", ctypes.c_ulonglong),
-        ("free", ctypes.c_ulonglong),
-        ("used", ctypes.c_ulonglong),
-    )
+class Gpu(TypedDict):
+    """What both routes tell of a GPU; memory in bytes."""
+
+    id: str | None
+    name: str | None
+    memory_total: int | None
+    memory_free: int | None
 
 
-class _Utilization(ctypes.Structure):
-    _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))
+class GpuInfo(Gpu):
+    """A GPU with its compute capability."""
+
+    major: int | None
+    minor: int | None
 
 
-class _NvmlError(Exception):
-    """A call into the library did not succeed."""
+class GpuStats(Gpu):
+    """A GPU with its load, in percent."""
+
+    utilization_compute: int | None
+    utilization_memory: int | None
 
 
-class _Nvml:
-    """The library, between its init and its shutdown."""
-
-    def __init__(self) -> None:
-        self._library = ctypes.CDLL(LIBRARY)
-
-    def __enter__(self) -> _Nvml:
-        self.call("nvmlInit_v2")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.call("nvmlShutdown")
-
-    def call(self, name: str, *arguments: Any) -> None:
-        """Call a function; raises _NvmlError for every result but success."""
-        result: int = getattr(self._library, name)(*arguments)
-        if result != 0:
-            raise _NvmlError(f"{name} returned {result}")
-
-    def devices(self) -> list[ctypes.c_void_p]:
-        count = ctypes.c_uint()
-        self.call("nvmlDeviceGetCount_v2", ctypes.byref(count))
-        return [self._device(index) for index in range(count.value)]
-
-    def _device(self, index: int) -> ctypes.c_void_p:
-        device = ctypes.c_void_p()
-        self.call("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(index), ctypes.byref(device))
-        return device
-
-    def text(self, name: str, device: ctypes.c_void_p) -> str:
-        buffer = ctypes.create_string_buffer(_NAME_SIZE)
-        self.call(name, device, buffer, ctypes.c_uint(_NAME_SIZE))
-        return buffer.value.decode("utf-8", "replace")
-
-    def describe(self, device: ctypes.c_void_p) -> dict[str, Any]:
-        """Everything that either route tells of a device."""
-        memory, load = _Memory(), _Utilization()
-        major, minor = ctypes.c_int(), ctypes.c_int()
-        self.call("nvmlDeviceGetMemoryInfo", device, ctypes.byref(memory))
-        self.call(
-            "nvmlDeviceGetCudaComputeCapability", device, ctypes.byref(major), ctypes.byref(minor)
-        )
-        self.call("nvmlDeviceGetUtilizationRates", device, ctypes.byref(load))
-        return {
-            "id": self.text("nvmlDeviceGetUUID", device),
-            "name": self.text("nvmlDeviceGetName", device),
-            "memory_total": memory.total,
-            "memory_free": memory.free,
-            "major": major.value,
-            "minor": minor.value,
-            "utilization_compute": load.gpu,
-            "utilization_memory": load.memory,
-        }
-
-
-def _all() -> dict[str, dict[str, Any]]:
-    try:
-        with _Nvml() as library:
-            found = [library.describe(device) for device in library.devices()]
-    except (OSError, AttributeError, _NvmlError):
-        return {}
-    return {str(index): device for index, device in enumerate(found)}
-
-
-def gpu_info() -> dict[str, dict[str, Any]]:
+def gpu_info() -> dict[str, GpuInfo]:
     """Return what each GPU is, keyed "0", "1", ...; blocks for some milliseconds."""
-    hidden = ("utilization_compute", "utilization_memory")
-    return {key: _without(device, hidden) for key, device in _all().items()}
+    with _driver() as devices:
+        return {str(index): _info(device) for index, device in enumerate(devices)}
 
 
-def gpu_stats() -> dict[str, dict[str, Any]]:
+def gpu_stats() -> dict[str, GpuStats]:
     """Return how busy each GPU is, keyed "0", "1", ...; blocks for some milliseconds."""
-    return {key: _without(device, ("major", "minor")) for key, device in _all().items()}
+    with _driver() as devices:
+        return {str(index): _stats(device) for index, device in enumerate(devices)}
 
 
-def _without(device: dict[str, Any], hidden: tuple[str, ...]) -> dict[str, Any]:
-    return {name: value for name, value in device.items() if name not in hidden}
+@contextmanager
+def _driver() -> Iterator[list[object]]:
+    """Open the library for a moment, so that nothing of it is held while nobody asks; yield the devices."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield []
+        return
+    try:
+        yield _devices()
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _devices() -> list[object]:
+    try:
+        return [
+            pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
+        ]
+    except pynvml.NVMLError:
+        return []
+
+
+def _info(device: object) -> GpuInfo:
+    capability = _asked(pynvml.nvmlDeviceGetCudaComputeCapability, device)
+    major, minor = capability or (None, None)
+    return {**_gpu(device), "major": major, "minor": minor}
+
+
+def _stats(device: object) -> GpuStats:
+    load = _asked(pynvml.nvmlDeviceGetUtilizationRates, device)
+    return {
+        **_gpu(device),
+        "utilization_compute": load and load.gpu,
+        "utilization_memory": load and load.memory,
+    }
+
+
+def _gpu(device: object) -> Gpu:
+    memory = _asked(pynvml.nvmlDeviceGetMemoryInfo, device)
+    return {
+        "id": _asked(pynvml.nvmlDeviceGetUUID, device),
+        "name": _asked(pynvml.nvmlDeviceGetName, device),
+        "memory_total": memory and memory.total,
+        "memory_free": memory and memory.free,
+    }
+
+
+def _asked(question: Callable[[object], Any], device: object) -> Any:
+    """Ask one thing. A part of a GPU, for one, tells no load: that costs the one figure and not the others."""
+    try:
+        return question(device)
+    except pynvml.NVMLError:
+        return None
