@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any, cast
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -325,6 +326,21 @@ async def test_streams_by_their_ids(serving: Any) -> None:
             ("one", "stopped", True),
             ("two", "stopped", True),
         ]
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "a/b", "params", "x/params", "input.mp4", "é ü", "100%25", "..a", "a?b#c"]
+)
+async def test_any_id_leads_to_its_stream(api: Any, name: str) -> None:
+    await api.start(gateway_request_id=name)
+    path = f"/api/streams/{quote(name, safe='')}"
+    assert (await api.get(path)).json()["request_id"] == name
+    assert (await api.get(f"{path}/")).json()["request_id"] == name
+    assert (await api.patch(f"{path}/params", json={"a": 1})).status_code == 200
+    assert (await api.patch(f"{path}/params/", json={"a": 1})).status_code == 200
+    error_of(await api.post(path), 405)
+    error_of(await api.post(f"{path}/params/"), 405)
+    assert (await api.delete(f"{path}/")).status_code == 200
 
 
 async def test_an_id_is_unique_among_those_that_run(serving: Any) -> None:

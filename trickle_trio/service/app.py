@@ -8,7 +8,7 @@ from importlib.metadata import version as package_version
 from typing import Any, Final
 
 import trio
-from attrs import frozen
+from attrs import asdict, frozen
 from quart import Response
 from quart.json.provider import DefaultJSONProvider
 from quart_trio import QuartTrio
@@ -18,6 +18,7 @@ from trickle_trio.service import routes
 from trickle_trio.service.defaults import stream_defaults
 from trickle_trio.service.hosting import Address, Connection
 from trickle_trio.service.live import NothingToShowError, UnplayableError, Viewers
+from trickle_trio.service.metrics import Metrics
 from trickle_trio.service.processors import processors_for
 from trickle_trio.service.reports import current_state
 from trickle_trio.service.rules import RequestError
@@ -93,8 +94,8 @@ class TrickleApp(QuartTrio):
         self.service = Service(self, host, port)
         """What runs it: ``trio.run(app.service)``, or ``await nursery.start(app.service)``."""
         self.viewers = Viewers()
+        self.metrics = Metrics(streams, **asdict(self.identity))
         self.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-        self.url_map.strict_slashes = False
         routes.add_to(self)
         self._answer_errors()
         self.before_serving(self._enter)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 from quart import Response, current_app, request
+from werkzeug.routing import PathConverter
 
-from trickle_trio.service import hardware, reports
+from trickle_trio.service import answers, hardware, metrics, reports
+from trickle_trio.service.openapi import Route, document
 from trickle_trio.service.rules import RequestError
-from trickle_trio.service.schemas import (
-    StartRequest,
-    decode_json,
-)
+from trickle_trio.service.schemas import StartRequest, StreamParams, decode_json
 from trickle_trio.service.streams import NoStreamError, Running, Streams
 
 if TYPE_CHECKING:
     from trickle_trio.service.app import TrickleApp
-
-View = Callable[..., Awaitable[Any]]
 
 DASHBOARD: Final = Path(__file__).parent / "dashboard"
 
@@ -38,13 +34,27 @@ POLICY: Final = (
 """The page needs nothing from anywhere else, so it may not have it."""
 
 
+class StreamId(PathConverter):
+    """An id may hold slashes, for it is the gateway's; a slash behind it is none of it."""
+
+    def to_python(self, value: str) -> str:
+        """Leave that slash out."""
+        return value.removesuffix("/")
+
+
 def add_to(app: TrickleApp) -> None:
-    """Add every route to the app."""
-    for prefix in ("/api/stream", "/stream"):
-        for name, method, view in OLD_ROUTES:
-            app.add_url_rule(f"{prefix}/{name}", f"{prefix}/{name}", view, methods=[method])
-    for path, method, view in ROUTES:
-        app.add_url_rule(path, f"{method} {path}", view, methods=[method])
+    """Add every route to the app, with a slash behind it or without.
+
+    Werkzeug's maps that are not strict see to that, but not behind an id that may hold slashes: there it is a rule of
+    its own.
+    """
+    app.url_map.strict_slashes = False
+    app.url_map.converters["stream_id"] = StreamId
+    for route in ROUTES:
+        slashes = ("", "/") if "<stream_id:" in route.path else ("",)
+        for slash in slashes:
+            path = f"{route.path}{slash}"
+            app.add_url_rule(path, f"{route.method} {path}", route.view, methods=[route.method])
 
 
 def _app() -> TrickleApp:
@@ -85,7 +95,7 @@ def _id_in(body: object) -> str | None:
     return named if isinstance(named, str) and named else None
 
 
-async def start() -> dict[str, Any]:
+async def start() -> answers.Started:
     """Start a stream."""
     streams = _streams()
     streams.check_ready()
@@ -98,7 +108,7 @@ async def start() -> dict[str, Any]:
     }
 
 
-async def stop() -> dict[str, Any]:
+async def stop() -> answers.Done:
     """Stop a stream; the answer comes when everything of it is closed."""
     body = await _any_body() if _streams().max_streams > 1 else None
     try:
@@ -110,12 +120,12 @@ async def stop() -> dict[str, Any]:
     return await _stop(running)
 
 
-async def _stop(running: Running) -> dict[str, Any]:
+async def _stop(running: Running) -> answers.Done:
     await running.stop()
     return {"status": "success", "message": "Stream stopped", "request_id": running.request_id}
 
 
-async def params() -> dict[str, Any]:
+async def params() -> answers.Done:
     """Change a stream's parameters."""
     body = await _json_body()
     named = _id_in(body)
@@ -124,29 +134,29 @@ async def params() -> dict[str, Any]:
     return await _update(_streams().find(named), body)
 
 
-async def _update(running: Running, changes: object) -> dict[str, Any]:
+async def _update(running: Running, changes: object) -> answers.Done:
     if not isinstance(changes, dict):
         raise RequestError("the body must be a JSON object")
     await running.stream.update_params(changes)
     return {"status": "success", "message": "Parameters updated", "request_id": running.request_id}
 
 
-async def status() -> dict[str, Any]:
+async def status() -> answers.Status | answers.StreamStatus:
     """Tell the state of the service and of its stream."""
     streams = _streams()
     try:
         running = streams.find(_id_in(None))
     except NoStreamError:
-        return reports.status(streams, None)
-    return reports.status(streams, running)
+        return reports.status(streams)
+    return reports.stream_status(streams, running)
 
 
-async def health() -> dict[str, Any]:
+async def health() -> answers.HealthAnswer:
     """Tell the state in one word."""
     return {"status": _streams().health.value}
 
 
-async def version() -> dict[str, Any]:
+async def version() -> answers.Version:
     """Tell what runs here."""
     identity = _app().identity
     return {
@@ -156,30 +166,31 @@ async def version() -> dict[str, Any]:
     }
 
 
-async def app_version() -> dict[str, Any]:
+async def app_version() -> answers.AppVersion:
     """Tell the version alone."""
     return {"version": _app().identity.version}
 
 
-async def hardware_info() -> dict[str, Any]:
+async def hardware_info() -> answers.HardwareInfo:
     """Tell which GPUs there are."""
-    return _hardware() | {"gpu_info": await trio.to_thread.run_sync(hardware.gpu_info)}
+    found = await trio.to_thread.run_sync(hardware.gpu_info)
+    return {**_model(), "gpu_info": found}
 
 
-async def hardware_stats() -> dict[str, Any]:
+async def hardware_stats() -> answers.HardwareStats:
     """Tell how busy the GPUs are."""
-    return _hardware() | {"gpu_stats": await trio.to_thread.run_sync(hardware.gpu_stats)}
+    found = await trio.to_thread.run_sync(hardware.gpu_stats)
+    return {**_model(), "gpu_stats": found}
 
 
-def _hardware() -> dict[str, Any]:
+def _model() -> answers.Model:
     identity = _app().identity
     return {"pipeline": identity.pipeline, "model_id": identity.model_id}
 
 
-async def list_streams() -> dict[str, Any]:
+async def list_streams() -> answers.Overview:
     """Tell of every stream, and of the service: all that the dashboard asks for."""
-    overview = reports.overview(_streams())
-    return overview | {"service": overview["service"] | await version()}
+    return reports.overview(_streams(), await version())
 
 
 def _named(request_id: str) -> Running | Response:
@@ -189,19 +200,19 @@ def _named(request_id: str) -> Running | Response:
         return _app().error(404, str(error))
 
 
-async def one_stream(request_id: str) -> dict[str, Any] | Response:
+async def one_stream(request_id: str) -> answers.Stream | Response:
     """Tell of one stream."""
     running = _named(request_id)
     return running if isinstance(running, Response) else reports.stream(running)
 
 
-async def stop_stream(request_id: str) -> dict[str, Any] | Response:
+async def stop_stream(request_id: str) -> answers.Done | Response:
     """Stop one stream."""
     running = _named(request_id)
     return running if isinstance(running, Response) else await _stop(running)
 
 
-async def change_stream(request_id: str) -> dict[str, Any] | Response:
+async def change_stream(request_id: str) -> answers.Done | Response:
     """Change one stream's parameters."""
     running = _named(request_id)
     if isinstance(running, Response):
@@ -245,27 +256,47 @@ async def asset(name: str) -> Response:
     return Response(content, mimetype=ASSETS[name], headers=headers)
 
 
-OLD_ROUTES: Final[tuple[tuple[str, str, View], ...]] = (
-    ("start", "POST", start),
-    ("stop", "POST", stop),
-    ("params", "POST", params),
-    ("status", "GET", status),
-)
-"""Under both prefixes of deployed services."""
+async def show_metrics() -> Response:
+    """Tell Prometheus how the service and its streams do."""
+    return Response(_app().metrics.expose(), content_type=metrics.CONTENT_TYPE)
 
-ROUTES: Final[tuple[tuple[str, str, View], ...]] = (
-    ("/live-video-to-video", "POST", start),
-    ("/health", "GET", health),
-    ("/version", "GET", version),
-    ("/app-version", "GET", app_version),
-    ("/hardware/info", "GET", hardware_info),
-    ("/hardware/stats", "GET", hardware_stats),
-    ("/api/streams", "GET", list_streams),
-    ("/api/streams/<request_id>", "GET", one_stream),
-    ("/api/streams/<request_id>", "DELETE", stop_stream),
-    ("/api/streams/<request_id>/params", "PATCH", change_stream),
-    ("/api/streams/<request_id>/input.mp4", "GET", input_mp4),
-    ("/api/streams/<request_id>/output.mp4", "GET", output_mp4),
-    ("/", "GET", dashboard),
-    ("/dashboard/<name>", "GET", asset),
+
+async def openapi() -> dict[str, Any]:
+    """Describe this API."""
+    identity = _app().identity
+    return document(ROUTES, title=identity.model_id, version=identity.version, secret=False)
+
+
+def _on_streams(prefix: str) -> tuple[Route, ...]:
+    """The routes of deployed services, under one of their prefixes."""
+    update = (400, 413)
+    return (
+        Route(f"{prefix}/start", "POST", start, answers.Started, StartRequest, (*update, 503)),
+        Route(f"{prefix}/stop", "POST", stop, answers.Done, refuses=(400,)),
+        Route(f"{prefix}/params", "POST", params, answers.Done, StreamParams, update),
+        Route(f"{prefix}/status", "GET", status, answers.Status | answers.StreamStatus),
+    )
+
+
+_ONE: Final = "/api/streams/<stream_id:request_id>"
+
+ROUTES: Final = (
+    *_on_streams("/api/stream"),
+    *_on_streams("/stream"),
+    Route("/live-video-to-video", "POST", start, answers.Started, StartRequest, (400, 413, 503)),
+    Route("/health", "GET", health, answers.HealthAnswer, guarded=False),
+    Route("/version", "GET", version, answers.Version),
+    Route("/app-version", "GET", app_version, answers.AppVersion),
+    Route("/hardware/info", "GET", hardware_info, answers.HardwareInfo),
+    Route("/hardware/stats", "GET", hardware_stats, answers.HardwareStats),
+    Route("/api/streams", "GET", list_streams, answers.Overview),
+    Route(_ONE, "GET", one_stream, answers.Stream, refuses=(404,)),
+    Route(_ONE, "DELETE", stop_stream, answers.Done, refuses=(404,)),
+    Route(f"{_ONE}/params", "PATCH", change_stream, answers.Done, StreamParams, (400, 404, 413)),
+    Route(f"{_ONE}/input.mp4", "GET", input_mp4, "video/mp4", refuses=(404, 501, 503)),
+    Route(f"{_ONE}/output.mp4", "GET", output_mp4, "video/mp4", refuses=(404, 501, 503)),
+    Route("/metrics", "GET", show_metrics, "text/plain"),
+    Route("/openapi.json", "GET", openapi, dict),
+    Route("/", "GET", dashboard, "text/html", guarded=False),
+    Route("/dashboard/<name>", "GET", asset, "text/*", refuses=(404,), guarded=False),
 )

@@ -169,12 +169,17 @@ class Streams:
     @property
     def health(self) -> Health:
         """The state of the service, by the table above."""
-        models = {place.handlers.load_state for place in self._places}
+        models = set(self.load_states)
         if LoadState.FAILED in models:
             return Health.ERROR
         if models != {LoadState.LOADED}:
             return Health.LOADING
         return Health.OK if self.running else Health.IDLE
+
+    @property
+    def load_states(self) -> list[LoadState]:
+        """Where the model of each place stands."""
+        return [place.handlers.load_state for place in self._places]
 
     @property
     def error_message(self) -> str | None:
