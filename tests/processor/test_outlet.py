@@ -115,15 +115,17 @@ async def test_a_cancelled_scope_still_sends() -> None:
     assert stream.got == ["farewell"]
 
 
-async def test_a_thread_sends_through_trio() -> None:
+async def test_a_plain_handler_sends_without_waiting() -> None:
     sender, stream = Sender(), Stream()
+
+    def plain_handler() -> tuple[bool, bool]:
+        event = {"type": "seen"}
+        return sender.send_data_nowait({"a": 1}), sender.send_monitoring_event_nowait(event, "mine")
+
+    assert await trio.to_thread.run_sync(plain_handler) == (False, False)
     sender.outlet.attach(stream)
-
-    def plain_handler() -> bool:
-        return bool(trio.from_thread.run(sender.send_data, "from a thread"))
-
-    assert await trio.to_thread.run_sync(plain_handler)
-    assert stream.got == ["from a thread"]
+    assert await trio.to_thread.run_sync(plain_handler) == (True, True)
+    assert stream.got == ['{"a": 1}', ({"type": "seen"}, "mine")]
 
 
 def test_one_stream_at_a_time() -> None:

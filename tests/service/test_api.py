@@ -198,6 +198,7 @@ async def test_a_start_of_another_content_type_says_which_one_is_meant(api: Any)
     [
         ({"subscribe_url": "nope"}, "subscribe_url"),
         ({"publish_url": 5}, "publish_url"),
+        ({"subscribe_url": "http://h/a", "publish_url": "http://h/a"}, "publish_url"),
         ({"params": {"width": 640}}, "height"),
         ({"params": {"max_framerate": 61}}, "max_framerate"),
         ({"params": {"show_loading": "perhaps"}}, "show_loading"),

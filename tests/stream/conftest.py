@@ -232,6 +232,7 @@ class Proxy:
     _open: set[trio.SocketStream] = field(factory=set)
     _clients: set[trio.SocketStream] = field(factory=set)
     is_down: bool = False
+    _ears: trio.Event = field(factory=trio.Event)
     limit: float = math.inf
     """Bytes that one client may send; then its connections break."""
     answered: int = 0
@@ -244,10 +245,22 @@ class Proxy:
             stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, linger)
             stream.socket.close()
 
+    def __attrs_post_init__(self) -> None:
+        self._ears.set()
+
     def down(self) -> None:
         """Reset every connection, and each new one, until ``is_down`` is False again."""
         self.is_down = True
         self.cut()
+
+    def deaf(self) -> None:
+        """Connections are made, and nothing that is said on them arrives, until ``up``."""
+        self._ears = trio.Event()
+
+    def up(self) -> None:
+        """All is well again."""
+        self.is_down = False
+        self._ears.set()
 
     async def serve(self, client: trio.SocketStream) -> None:
         self._open.add(client)
@@ -275,6 +288,7 @@ class Proxy:
                 count += len(data)
                 if count > self.limit:
                     self.cut()
+                await self._ears.wait()
                 await target.send_all(data)
                 self.answered += target in self._clients
         scope.cancel()

@@ -165,7 +165,7 @@ async def test_servers_that_never_answer_cannot_hold_a_stop_up_for_long(
     nursery.start_soon(trio.serve_listeners, deaf, [listener])
     url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
     names = ("subscribe", "publish", "control", "events", "data")
-    urls: Any = {f"{name}_url": f"{url}/a" for name in names}
+    urls: Any = {f"{name}_url": f"{url}/{name}" for name in names}
     settings = StreamSettings(request_id="test", **urls)
     stream = Stream(settings, as_processor(passthrough))
     async with trio.open_nursery() as inner:

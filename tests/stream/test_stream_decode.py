@@ -11,7 +11,7 @@ import trio
 from attrs import evolve
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trickle_core.mpegts import AccessUnit, Codec, ElementaryStream
+from trickle_core.mpegts import CLOCK_RATE, AccessUnit, Codec, ElementaryStream
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.stream.decode import BATCH, PictureDecoding
 from trickle_trio.stream.meters import Drop, Meters
@@ -53,9 +53,26 @@ class TestWaitingFrames:
         frames = WaitingFrames(3, Pace.LIVE, meters)
         with trio.fail_after(1), frames:
             for time in range(10):
+                await trio.sleep(1 / CLOCK_RATE)
                 assert await frames.put(frame(time))
         assert times([each async for each in frames]) == [7, 8, 9]
         assert meters.dropped == {Drop.SLOW_HANDLER: 7}
+
+    async def test_more_at_once_than_may_wait_is_not_the_handlers_fault(
+        self, autojump_clock: MockClock
+    ) -> None:
+        """A stream begins with all of a segment, then frames come as they are made."""
+        meters = Meters()
+        frames = WaitingFrames(3, Pace.LIVE, meters)
+        with frames:
+            for time in range(10):
+                await frames.put(frame(time))
+            assert meters.dropped == {Drop.BURST: 7}
+            for time in range(10, 20):
+                await trio.sleep(1 / CLOCK_RATE)
+                await frames.put(frame(time))
+        assert meters.dropped[Drop.BURST] + meters.dropped[Drop.SLOW_HANDLER] == 17
+        assert meters.dropped[Drop.SLOW_HANDLER] >= 8
 
     async def test_where_every_frame_counts_it_waits(self, autojump_clock: MockClock) -> None:
         meters = Meters()
@@ -197,7 +214,7 @@ class TestPictureDecoding:
                 for unit in units:
                     await units_in.send(unit)
         assert times([each async for each in frames]) == [unit.pts for unit in units[-4:]]
-        assert meters.dropped == {Drop.SLOW_HANDLER: 36}
+        assert meters.dropped == {Drop.BURST: 36}
 
     async def test_where_every_frame_counts_a_slow_handler_holds_the_input_back(
         self, kit: Any

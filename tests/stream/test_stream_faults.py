@@ -193,9 +193,10 @@ class TestOutput:
 
 
 def told(parts: list[bytes]) -> list[dict[str, Any]]:
-    """The events, but for the heartbeats."""
+    """The events, but for the signs of life."""
     messages = [json.loads(part) for part in parts]
-    return [message["event"] for message in messages if message["event"]["type"] != "heartbeat"]
+    signs = ("stream_heartbeat", "status")
+    return [each["event"] for each in messages if each["queue_event_type"] not in signs]
 
 
 class TestBeside:

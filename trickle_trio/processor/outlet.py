@@ -15,7 +15,8 @@ from trickle_trio.media.frames import AudioFrame, VideoFrame
 class StreamLink(Protocol):
     """A running stream, as the processor in it sees it. The pipeline implements it.
 
-    Nothing here waits for the network: what cannot be queued is counted there and answered with False.
+    Nothing here waits for the network: what cannot be queued is counted there and answered with False. What is no
+    coroutine may be called from any thread.
     """
 
     def send_data(self, text: str) -> bool:
@@ -31,7 +32,7 @@ class StreamLink(Protocol):
         ...
 
     def set_loading_overlay(self, enabled: bool) -> bool:  # noqa: FBT001  the users' signature
-        """Show the loading overlay, or leave it to its rules. May be called from any thread."""
+        """Show the loading overlay, or leave it to its rules."""
         ...
 
 
@@ -56,7 +57,8 @@ class Outlet:
 class SendsToStream:
     """The methods by which user code reaches its stream; each returns whether there was one that took it.
 
-    From a plain handler, which runs in a thread: ``trio.from_thread.run(processor.send_data, text)``.
+    An async handler awaits ``send_data``; a plain one, which runs in a thread, calls ``send_data_nowait``. Both do the
+    same and keep their order; likewise for events.
     """
 
     @property
@@ -64,25 +66,35 @@ class SendsToStream:
         raise NotImplementedError
 
     async def send_data(self, data: Any) -> bool:
-        """Publish text, or anything that JSON can hold, on the data channel.
+        """Publish text, or anything that JSON can hold, on the data channel: a line of it, or several.
 
         Does not block; when it is cancelled, the data has been sent all the same. Raises TypeError or ValueError for
         what JSON cannot hold.
         """
-        text = data if isinstance(data, str) else json.dumps(data, allow_nan=False)
-        link = self._outlet.link
-        sent = link is not None and link.send_data(text)
+        sent = self.send_data_nowait(data)
         await trio.lowlevel.checkpoint()
         return sent
+
+    def send_data_nowait(self, data: Any) -> bool:
+        """Publish on the data channel as ``send_data`` does. Never blocks; any thread may call it."""
+        text = data if isinstance(data, str) else json.dumps(data, allow_nan=False)
+        link = self._outlet.link
+        return link is not None and link.send_data(text)
 
     async def send_monitoring_event(
         self, event: Mapping[str, Any], event_type: str = "stream_trace"
     ) -> bool:
         """Publish an event on the events channel, under this ``queue_event_type``. Does not block."""
-        link = self._outlet.link
-        sent = link is not None and link.send_event(event, event_type)
+        sent = self.send_monitoring_event_nowait(event, event_type)
         await trio.lowlevel.checkpoint()
         return sent
+
+    def send_monitoring_event_nowait(
+        self, event: Mapping[str, Any], event_type: str = "stream_trace"
+    ) -> bool:
+        """Publish an event as ``send_monitoring_event`` does. Never blocks; any thread may call it."""
+        link = self._outlet.link
+        return link is not None and link.send_event(event, event_type)
 
     async def send_input_frame(self, frame: VideoFrame | AudioFrame) -> bool:
         """Put a frame of one's own into the input. Waits while the input is full; cancelling is safe."""

@@ -28,6 +28,7 @@ from trickle_trio.service.rules import (
     reference,
     wrong,
 )
+from trickle_trio.stream.settings import URLS, check_directions
 
 MAX_FRAMERATE: Final = 60
 DEFAULT_FRAMERATE: Final = 24
@@ -154,15 +155,14 @@ class StartRequest:
         """Read the decoded body of a start; raises ``RequestError``."""
         if not isinstance(value, dict):
             raise RequestError("the body must be a JSON object")
-        return cls(**read_fields(cls, value))
+        request = cls(**read_fields(cls, value))
+        _check_directions(request)
+        return request
 
     @classmethod
     def schema(cls) -> JsonSchema:
         """Tell what ``parse`` takes."""
         return object_schema(cls)
-
-
-URLS: Final = ("subscribe_url", "publish_url", "control_url", "events_url", "data_url")
 
 
 def decode_json(body: bytes) -> object:
@@ -190,3 +190,10 @@ def _check_size(ours: Mapping[str, Any]) -> None:
             f"times height must be at most {MAX_AREA} pixels",
             f"{ours['width']}x{ours['height']}",
         )
+
+
+def _check_directions(request: StartRequest) -> None:
+    try:
+        check_directions({name: getattr(request, name) for name in URLS})
+    except ValueError as error:
+        raise RequestError(str(error)) from error

@@ -29,10 +29,10 @@ from attrs import define, field, frozen
 
 from trickle_trio.processor import HandlerError, Handlers, LoadState
 from trickle_trio.service.rules import RequestError
-from trickle_trio.service.schemas import URLS, StartRequest, StreamParams
+from trickle_trio.service.schemas import StartRequest, StreamParams
 from trickle_trio.stream.ending import End, Outcome
 from trickle_trio.stream.pipeline import Stream
-from trickle_trio.stream.settings import StreamDefaults, StreamSettings
+from trickle_trio.stream.settings import URLS, StreamDefaults, StreamSettings
 
 log: Final = logging.getLogger(__name__)
 

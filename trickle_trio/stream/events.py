@@ -16,6 +16,7 @@ from trickle_trio.stream.outbox import Outbox
 TRACE: Final = "stream_trace"
 LIFE: Final = "ai_stream_events"
 HEARTBEAT: Final = "stream_heartbeat"
+STATUS: Final = "status"
 
 
 def now_ms() -> int:
@@ -54,10 +55,11 @@ class Events:
         """A turn in the stream's life: started, params_updated, error, stopped. What JSON cannot
         hold is told as text: programs start streams with parameters of any type.
         """
-        self.send({"type": kind, **{name: _told(value) for name, value in details.items()}}, LIFE)
+        self.send({"type": kind, **{name: told(value) for name, value in details.items()}}, LIFE)
 
 
-def _told(value: object) -> object:
+def told(value: object) -> object:
+    """Return a value as an event can hold it: as text where JSON cannot."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):

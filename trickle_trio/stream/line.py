@@ -17,7 +17,6 @@ from trickle_trio.media.contexts import codec_of
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.media.sources import TrackSettings
 from trickle_trio.processor import Handlers
-from trickle_trio.publication import PublicationStatistics
 from trickle_trio.stream.decode import PictureDecoding
 from trickle_trio.stream.egress import Egress
 from trickle_trio.stream.encode import KeyRequest, PictureEncoding
@@ -34,7 +33,6 @@ from trickle_trio.stream.throttle import Throttle
 from trickle_trio.stream.tracks import Tracks
 from trickle_trio.stream.waiting import WaitingFrames, WaitingSound
 from trickle_trio.stream.watchdog import Report, Watchdog
-from trickle_trio.subscription import SubscriptionStatistics
 
 UNITS_WAITING: Final = 64
 """Coded units between two stations: about a second, and no more than the network's own buffers
@@ -82,8 +80,8 @@ class Line:
 
     def statistics(self) -> StreamStatistics:
         """A snapshot of the stream's numbers."""
-        read = self._input.statistics() if self._input else SubscriptionStatistics()
-        written = self._output.statistics() if self._output else PublicationStatistics()
+        read = self._input.statistics() if self._input else None
+        written = self._output.statistics() if self._output else None
         return self.meters.snapshot(read, written)
 
     def close(self) -> None:

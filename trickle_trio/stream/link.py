@@ -26,11 +26,11 @@ class Link:
     tracks: Tracks
 
     def send_data(self, text: str) -> bool:
-        """Queue a line for the data channel; False: there is none. Does not block."""
+        """Queue a line for the data channel; False: there is none. Never blocks, for any thread."""
         return self.data is not None and self.data.put(text)
 
     def send_event(self, event: Mapping[str, Any], event_type: str) -> bool:
-        """Queue an event; False: there is no events channel. Does not block.
+        """Queue an event; False: there is no events channel. Never blocks, for any thread.
 
         ``TypeError`` or ``ValueError``: JSON cannot hold it.
         """

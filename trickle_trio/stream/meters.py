@@ -12,6 +12,7 @@ import trio
 from attrs import define, field, frozen
 
 from trickle_trio.publication import PublicationStatistics
+from trickle_trio.stream.states import GAP, Flow, Pulse
 from trickle_trio.subscription import SubscriptionStatistics
 
 RATE_WINDOW: Final = 2.0
@@ -29,6 +30,7 @@ class Drop(Enum):
 
     FRAMERATE = "above max_framerate"
     SLOW_HANDLER = "the handler is slower than the input"
+    BURST = "it came in a burst, with more at once than may wait"
     WITHHELD = "the handler withheld it"
     OUT_OF_ORDER = "its time was not after that of the frame before"
     NO_OUTPUT = "the output could not be written"
@@ -76,7 +78,7 @@ class _Stage:
 @frozen(kw_only=True)
 class StreamStatistics:
     """A snapshot. Rates are a second, delays in milliseconds from a frame's arrival to its
-    processed form's sending.
+    processed form's sending; ``input_state`` and ``output_state`` are values of ``Flow``.
     """
 
     seconds: float
@@ -108,6 +110,8 @@ class StreamStatistics:
     bytes_out: int
     last_input: float | None
     last_output: float | None
+    input_state: str
+    output_state: str
 
     def fps(self) -> dict[str, float]:
         """Rates by the names that the status and the heartbeat give them."""
@@ -132,6 +136,8 @@ class Meters:
         self.size_out: tuple[int, int] | None = None
         self.last_input: float | None = None
         self.last_output: float | None = None
+        self.input_since: float | None = None
+        """Since when input has come without a longer gap."""
         self.video_in, self.video_out, self.sound_in, self.sound_out = (Rate() for _ in range(4))
         self._arrivals: dict[int, float] = {}
         self._delays: deque[float] = deque(maxlen=DELAYS_KEPT)
@@ -139,7 +145,7 @@ class Meters:
 
     def picture_arrived(self, pts: int) -> None:
         """A coded picture is here."""
-        now = self.last_input = trio.current_time()
+        now = self._arrived()
         self.frames_in += 1
         self.video_in.count(now)
         self._arrivals[pts] = now
@@ -149,8 +155,14 @@ class Meters:
     def sound_arrived(self) -> None:
         """A coded stretch of sound is here."""
         self.audio_in += 1
-        self.last_input = trio.current_time()
-        self.sound_in.count(self.last_input)
+        self.sound_in.count(self._arrived())
+
+    def _arrived(self) -> float:
+        now = trio.current_time()
+        if self.last_input is None or now - self.last_input > GAP:
+            self.input_since = now
+        self.last_input = now
+        return now
 
     def picture_left(self, pts: int) -> None:
         """The processed form of the picture with this time has been sent."""
@@ -164,16 +176,19 @@ class Meters:
     def sound_left(self) -> None:
         """A stretch of sound has been sent."""
         self.audio_out += 1
-        self.sound_out.count(trio.current_time())
+        now = trio.current_time()
+        self.sound_out.count(now)
+        if not self.frames_in:  # where there is a picture, sound alone is no output
+            self.last_output = now
 
     def drop(self, reason: Drop, count: int = 1) -> None:
         """Frames will not come out."""
         if count:
             self.dropped[reason] += count
 
-    def error(self, kind: str, text: str) -> None:
-        """Something went wrong and the stream lives on."""
-        self.errors[kind] += 1
+    def error(self, kind: str, text: str, count: int = 1) -> None:
+        """Something went wrong, so many times, and the stream lives on."""
+        self.errors[kind] += count
         self.last_error = text
 
     @contextmanager
@@ -186,6 +201,26 @@ class Meters:
         finally:
             stage.count += 1
             stage.seconds += trio.current_time() - began
+
+    def pulse(self, most: float) -> Pulse:
+        """Return what the stream's state follows from: of its pictures, or of its sound where it has
+        nothing else.
+        """
+        now = trio.current_time()
+        came, left = (
+            (self.video_in, self.video_out)
+            if self.frames_in or not self.audio_in
+            else (self.sound_in, self.sound_out)
+        )
+        input_since = now if self.input_since is None else self.input_since
+        return Pulse(
+            age=now - self.started,
+            input_fps=came.at(now),
+            output_fps=left.at(now),
+            input_gap=_ago(self.last_input, now),
+            without_output=now - max(input_since, self.last_output or input_since),
+            most=most,
+        )
 
     def latency(self, share: float) -> float | None:
         """Return the delay in milliseconds that this share of the last frames stayed below."""
@@ -202,10 +237,15 @@ class Meters:
         }
 
     def snapshot(
-        self, read: SubscriptionStatistics, written: PublicationStatistics
+        self, read: SubscriptionStatistics | None, written: PublicationStatistics | None
     ) -> StreamStatistics:
-        """Everything by now, with the counters of the two ends."""
+        """Everything by now, with the counters of the two ends; None: there is no such end."""
         now = trio.current_time()
+        came, left = _ago(self.last_input, now), _ago(self.last_output, now)
+        input_state = Flow.of(came, has_channel=read is not None)
+        output_state = Flow.of(left, has_channel=written is not None)
+        read = read or SubscriptionStatistics()
+        written = written or PublicationStatistics()
         width_in, height_in = self.size_in or (None, None)
         width_out, height_out = self.size_out or (None, None)
         return StreamStatistics(
@@ -238,4 +278,10 @@ class Meters:
             bytes_out=written.bytes_sent,
             last_input=self.last_input,
             last_output=self.last_output,
+            input_state=input_state.value,
+            output_state=output_state.value,
         )
+
+
+def _ago(moment: float | None, now: float) -> float | None:
+    return None if moment is None else now - moment

@@ -17,13 +17,14 @@ from attrs import evolve
 
 from trickle_trio.driver import open_hidden_nursery
 from trickle_trio.processor import HandlerError, Handlers
+from trickle_trio.stream.beat import Beat
 from trickle_trio.stream.control import Control
 from trickle_trio.stream.ending import End, Outcome, StreamEnds
-from trickle_trio.stream.events import HEARTBEAT, Events
+from trickle_trio.stream.events import Events
 from trickle_trio.stream.line import Line
 from trickle_trio.stream.link import Link
 from trickle_trio.stream.meters import Meters, StreamStatistics
-from trickle_trio.stream.outbox import EVENT_KEEPALIVE, Outbox, data_outbox, events_outbox
+from trickle_trio.stream.outbox import Outbox, data_outbox, events_outbox
 from trickle_trio.stream.reports import FaultReports
 from trickle_trio.stream.settings import StreamSettings, frame_size
 from trickle_trio.stream.tap import Tap
@@ -68,6 +69,7 @@ class Stream:
         )
         self._reports = FaultReports(self._events, meters, settings.policy.error_reports)
         self._line = Line(settings, handlers, meters, self._events, self._reports.tell)
+        self._beat = Beat(self._line, self._events, self._reports, lambda: self.params)
         data = self._outbox(data_outbox(data_url, meters)) if data_url else None
         self._link = Link(self._events, data, self._line.frames, self._line.tracks)
 
@@ -119,7 +121,7 @@ class Stream:
         for outbox in self._outboxes:
             beside.start_soon(outbox.run)
         if self.settings.events_url:
-            beside.start_soon(self._beat)
+            beside.start_soon(self._beat.run)
         if self.settings.control_url:
             url = self.settings.control_url
             control = Control(url, self.update_params, self._refuse_control, self.meters)
@@ -211,21 +213,6 @@ class Stream:
 
     def _refuse_control(self, reason: str) -> None:
         self._events.life("error", message=reason)
-
-    async def _beat(self) -> None:
-        """Show that the stream lives."""
-        while True:
-            numbers = self.statistics()
-            self._events.send(
-                {
-                    "type": "heartbeat",
-                    "urls": self.settings.urls(),
-                    "dimensions": {"width": numbers.width_out, "height": numbers.height_out},
-                    "fps": numbers.fps(),
-                },
-                HEARTBEAT,
-            )
-            await trio.sleep(EVENT_KEEPALIVE)
 
 
 def _leaves(group: BaseExceptionGroup[E]) -> Iterator[E]:

@@ -27,11 +27,14 @@ class FaultReports:
     events: Events
     meters: Meters
     limit: int
+    last: str | None = None
+    """The fault told of last, or counted."""
     _times: deque[float] = field(factory=deque)
 
     def tell(self, source: str, error: BaseException) -> None:
         """Take in a fault of what ``source`` names. Does not block."""
-        text = f"{error}: {error.__cause__!r}" if error.__cause__ else str(error)
+        text = str(error)
+        self.last = text
         self.meters.error(source, text)
         if self._may_tell():
             log.error("stream %s: %s", self.events.request_id, text, exc_info=error.__cause__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from attrs import Attribute, field, frozen, validators
 
@@ -14,6 +14,10 @@ from trickle_trio.media.fit import Fit
 from trickle_trio.media.pixels import SMALLEST
 
 Choice = TypeVar("Choice", bound=Enum)
+
+URLS: Final = ("subscribe_url", "publish_url", "control_url", "events_url", "data_url")
+INPUTS: Final = ("subscribe_url", "control_url")
+OUTPUTS: Final = ("publish_url", "events_url", "data_url")
 
 
 class Pace(Enum):
@@ -91,6 +95,15 @@ def _is_channel(_: object, attribute: Attribute[str | None], value: str | None) 
             raise ValueError(f"{attribute.name}: {error}") from None
 
 
+def check_directions(urls: Mapping[str, str | None]) -> None:
+    """Raise ``ValueError``, naming the address, where what is written would be read again."""
+    inputs = {channel_url(url): name for name in INPUTS if (url := urls.get(name))}
+    for name in OUTPUTS:
+        url = urls.get(name)
+        if url and (other := inputs.get(channel_url(url))):
+            raise ValueError(f"{name}: is the channel of {other} too; a stream cannot read itself")
+
+
 @frozen(kw_only=True)
 class StreamSettings:
     """One stream: its channels, and what was asked of it at the start.
@@ -99,7 +112,8 @@ class StreamSettings:
     size that the handler gets, by the policy's ``fit``; None: the input's. ``max_framerate``:
     frames a second at most. ``detect_out_resolution``: the output takes the size of the frames that
     the handler returns; otherwise the size it was given. ``params``: what goes to the processor.
-    ``ValueError``: an address is none of a channel, or there is only one side of a size.
+    ``ValueError``: an address is none of a channel, or is read and written, or there is only one
+    side of a size.
     """
 
     request_id: str
@@ -121,6 +135,7 @@ class StreamSettings:
     def __attrs_post_init__(self) -> None:
         if (self.width is None) != (self.height is None):
             raise ValueError("width and height are given together or not at all")
+        check_directions(self.urls())
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -129,8 +144,7 @@ class StreamSettings:
 
     def urls(self) -> dict[str, str]:
         """The addresses in use, by their names."""
-        names = ("subscribe_url", "publish_url", "control_url", "events_url", "data_url")
-        return {name: url for name in names if (url := getattr(self, name))}
+        return {name: url for name in URLS if (url := getattr(self, name))}
 
 
 def frame_size(width: int | None, height: int | None) -> tuple[int, int] | None:

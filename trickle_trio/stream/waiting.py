@@ -6,6 +6,7 @@ counts, nothing goes, and whoever brings more has to wait.
 
 from __future__ import annotations
 
+from collections import deque
 from types import TracebackType
 from typing import Final, Self
 
@@ -27,7 +28,9 @@ inside a long segment gets all of that segment's sound at once.
 class WaitingFrames:
     """Decoded frames before the handler, at most ``room`` of them.
 
-    When there is no room, the oldest goes (live), or the decoder waits (every frame).
+    When there is no room, the oldest goes (live), or the decoder waits (every frame). Where more
+    media came than time has passed since, that is the input's doing: a stream that begins inside a
+    long segment gets all of that segment's frames at once, and so does one whose input had stalled.
     """
 
     room: int
@@ -35,9 +38,12 @@ class WaitingFrames:
     meters: Meters
     _put: trio.MemorySendChannel[VideoFrame] = field(init=False)
     _get: trio.MemoryReceiveChannel[VideoFrame] = field(init=False)
+    _came: deque[float] = field(init=False)
+    """When the frames that can be waiting, and the newest one, were put."""
 
     def __attrs_post_init__(self) -> None:
         self._put, self._get = trio.open_memory_channel[VideoFrame](self.room)
+        self._came = deque(maxlen=self.room + 1)
 
     async def put(self, frame: VideoFrame) -> bool:
         """Add a frame; False: it is too late for that. Blocks only where every frame counts."""
@@ -51,12 +57,15 @@ class WaitingFrames:
         return True
 
     def _push(self, frame: VideoFrame) -> None:
+        self._came.append(trio.current_time())
         try:
             self._put.send_nowait(frame)
         except trio.WouldBlock:
-            self._get.receive_nowait()
+            oldest = self._get.receive_nowait()
             self._put.send_nowait(frame)
-            self.meters.drop(Drop.SLOW_HANDLER)
+            seconds = self._came[-1] - self._came[0]
+            is_burst = seconds < (frame.seconds - oldest.seconds) / 2
+            self.meters.drop(Drop.BURST if is_burst else Drop.SLOW_HANDLER)
 
     def __aiter__(self) -> trio.MemoryReceiveChannel[VideoFrame]:
         return self._get
