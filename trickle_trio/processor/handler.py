@@ -30,7 +30,13 @@ SPARE_THREADS: Final = 3
 
 _PER_FRAME: Final = (HandlerKind.VIDEO, HandlerKind.AUDIO)
 
-_ASYNCIO_ERRORS: Final = ("no running event loop", "no current event loop")
+_HINTS: Final = {
+    "no running event loop": "asyncio does not run here: use Trio's counterparts, as trio.sleep",
+    "no current event loop": "asyncio does not run here: use Trio's counterparts, as trio.sleep",
+    "too many indices for tensor of dimension 3": "a frame's tensor is [height, width, 3]: "
+    'to_tensor(layout="BHWC") has a batch of one',
+}
+"""What the faults of programs that were written for another library mean here."""
 
 
 @frozen
@@ -113,6 +119,5 @@ def _check_callable(function: object, kind: HandlerKind, mark: Mark) -> Callable
 
 def _describe(error: Exception) -> str:
     text = f"{type(error).__name__}: {error}"
-    if any(phrase in text for phrase in _ASYNCIO_ERRORS):
-        return f"{text} (asyncio does not run here: use Trio's counterparts, as trio.sleep)"
-    return text
+    hint = next((hint for phrase, hint in _HINTS.items() if phrase in text), None)
+    return text if hint is None else f"{text} ({hint})"
