@@ -456,6 +456,20 @@ class TestReports:
         reports.tell("video", error)
         assert len(caplog.records) == 6
 
+    async def test_what_is_returned_wrongly_is_told_once_until_it_is_something_else(
+        self, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        meters = Meters()
+        reports = FaultReports(Events("id", None), meters, limit=5)
+        for text in ("returned int (3)",) * 3 + ("returned str ('no')",):
+            reports.tell("video", WrongReturnError("video handler 'tint'", text))
+            await trio.sleep(WINDOW)
+        assert meters.errors["video"] == 4
+        assert [record.getMessage().rpartition("returned ")[2] for record in caplog.records] == [
+            "int (3)",
+            "str ('no')",
+        ]
+
     async def test_the_log_has_the_users_traceback_and_the_name_of_what_failed(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 import trio
 from attrs import define, field
 
+from trickle_trio.processor import WrongReturnError
 from trickle_trio.stream.events import Events
 from trickle_trio.stream.meters import Meters
 
@@ -21,7 +22,7 @@ WINDOW: Final = 10.0
 @define(eq=False)
 class FaultReports:
     """Counts every fault; logs, and sends as events, at most ``limit`` of them in ``WINDOW``
-    seconds.
+    seconds. What a handler returns wrongly is told once, until it is something else.
     """
 
     events: Events
@@ -30,15 +31,24 @@ class FaultReports:
     last: str | None = None
     """The fault told of last, or counted."""
     _times: deque[float] = field(factory=deque)
+    _wrong: dict[str, str] = field(factory=dict)
+    """What was told last of each handler's returns."""
 
     def tell(self, source: str, error: BaseException) -> None:
         """Take in a fault of what ``source`` names. Does not block."""
         text = str(error)
         self.last = text
         self.meters.error(source, text)
-        if self._may_tell():
+        if self._is_news(error) and self._may_tell():
             log.error("stream %s: %s", self.events.request_id, text, exc_info=error.__cause__)
             self.events.life("error", source=source, message=text)
+            if isinstance(error, WrongReturnError):
+                self._wrong[error.handler] = error.message
+
+    def _is_news(self, error: BaseException) -> bool:
+        if not isinstance(error, WrongReturnError):
+            return True
+        return self._wrong.get(error.handler) != error.message
 
     def _may_tell(self) -> bool:
         now = trio.current_time()
