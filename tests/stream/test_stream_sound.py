@@ -20,6 +20,7 @@ from trickle_trio.processor import StreamProcessor, Withheld, as_processor
 from trickle_trio.stream.meters import Meters
 from trickle_trio.stream.settings import StreamPolicy
 from trickle_trio.stream.sound import SoundHandling
+from trickle_trio.stream.step import SoundProgress
 from trickle_trio.stream.tracks import Tracks
 from trickle_trio.stream.watchdog import Watchdog
 
@@ -38,6 +39,7 @@ class Bench:
     reports: list[BaseException] = field(factory=list)
     settings: AudioEncoderSettings = field(factory=AudioEncoderSettings)
     tracks: Tracks = field(factory=Tracks)
+    progress: SoundProgress = field(factory=lambda: SoundProgress(1.0))
 
     def station(self) -> SoundHandling:
         def report(_: str, error: BaseException) -> None:
@@ -50,6 +52,7 @@ class Bench:
             self.meters,
             self.settings,
             self.tracks,
+            self.progress,
         )
 
     async def run(self, units: Sequence[AccessUnit]) -> list[AccessUnit]:

@@ -44,9 +44,9 @@ class Interleaver:
     def put(self, unit: AccessUnit, now: float) -> list[AccessUnit]:
         """Take a unit; returns what can be written now."""
         if unit.stream.codec.is_video:
-            self._picture = unit.pts
+            self._picture = unit.dts  # pictures that are copied may be reordered
             ready = self._release(now)
-            before = sum(sound.pts <= unit.pts - OVERLAP for sound in ready)
+            before = sum(sound.pts <= unit.dts - OVERLAP for sound in ready)
             return [*ready[:before], unit, *ready[before:]]
         self._held.append((now, unit))
         return self._release(now) if self.has_picture else self.flush()

@@ -25,9 +25,11 @@ from trickle_trio.stream.events import Events
 from trickle_trio.stream.farewell import finish_within
 from trickle_trio.stream.ingest import Ingest
 from trickle_trio.stream.meters import Meters, StreamStatistics
+from trickle_trio.stream.passing import PicturePassing
 from trickle_trio.stream.process import PictureHandling, Wishes
 from trickle_trio.stream.settings import StreamSettings
 from trickle_trio.stream.sound import SoundHandling
+from trickle_trio.stream.step import SoundProgress
 from trickle_trio.stream.tap import Tap
 from trickle_trio.stream.throttle import Throttle
 from trickle_trio.stream.tracks import Tracks
@@ -73,6 +75,7 @@ class Line:
             codec_of(settings.audio.codec) if self.handlers.handles_audio else None,
             policy.video_track,
             policy.audio_track,
+            copies_video=not self.handlers.handles_video,
         )
         source, target = settings.subscribe_url, settings.publish_url
         self._input = Input(source, policy.input_timeout) if source else None
@@ -95,28 +98,60 @@ class Line:
         """
         pictures_in, pictures_out = trio.open_memory_channel[AccessUnit](UNITS_WAITING)
         coded_in, coded_out = trio.open_memory_channel[AccessUnit](UNITS_WAITING)
-        keys = KeyRequest()
+        keys, progress = KeyRequest(), SoundProgress(self.settings.policy.sound_wait)
         with coded_in:  # who writes to it has a clone: the last one to close it ends the output
-            sound_in = self._start_sound(nursery, coded_in.clone())
+            sound_in = self._start_sound(nursery, coded_in.clone(), progress)
+            if self.tracks.copies_video:
+                past = coded_in.clone()
+                pictures_out = self._start_passing(nursery, pictures_out, past, keys, progress)
             processed_out = self._start_picture(nursery, pictures_out)
             self._start_encoding(nursery, processed_out, coded_in.clone(), keys)
         self._start_output(nursery, coded_out, keys)
         nursery.start_soon(self._read, pictures_in, sound_in)
 
     def _start_sound(
-        self, nursery: trio.Nursery, coded: trio.MemorySendChannel[AccessUnit]
+        self,
+        nursery: trio.Nursery,
+        coded: trio.MemorySendChannel[AccessUnit],
+        progress: SoundProgress,
     ) -> WaitingSound:
         """Where the input's sound goes."""
         policy = self.settings.policy
         sound = WaitingSound(policy.sound_wait, policy.pace, self.meters)
         if self.handlers.handles_audio:
             handling = SoundHandling(
-                self.handlers, self._watchdog(), self.meters, self.settings.audio, self.tracks
+                self.handlers,
+                self._watchdog(),
+                self.meters,
+                self.settings.audio,
+                self.tracks,
+                progress,
             )
             nursery.start_soon(handling.run, sound, coded)
         else:
             nursery.start_soon(_pass_by, sound, coded)
         return sound
+
+    def _start_passing(
+        self,
+        nursery: trio.Nursery,
+        pictures: trio.MemoryReceiveChannel[AccessUnit],
+        past: trio.MemorySendChannel[AccessUnit],
+        keys: KeyRequest,
+        progress: SoundProgress,
+    ) -> trio.MemoryReceiveChannel[AccessUnit]:
+        """Where pictures come from that are to be decoded, when no handler looks at them."""
+        through_in, through_out = trio.open_memory_channel[AccessUnit](UNITS_WAITING)
+        seconds = self.settings.policy.segment_seconds
+        passing = PicturePassing(
+            self.tracks, seconds, keys, self.meters, progress, self._wants_frames
+        )
+        nursery.start_soon(passing.run, pictures, past, through_in)
+        return through_out
+
+    def _wants_frames(self) -> bool:
+        """Whether pictures must be decoded though no handler looks at them."""
+        return self.wishes.size is not None or self.tracks.makes_picture
 
     def _start_picture(
         self, nursery: trio.Nursery, pictures: trio.MemoryReceiveChannel[AccessUnit]
@@ -151,7 +186,7 @@ class Line:
         self, nursery: trio.Nursery, units: trio.MemoryReceiveChannel[AccessUnit], keys: KeyRequest
     ) -> None:
         if self._output is None:
-            nursery.start_soon(self._count_sound, units)
+            nursery.start_soon(self._count_coded, units)
             return
         policy = self.settings.policy
         egress = Egress(units, self.tracks, self.meters, self.output_tap, keys, policy, self.events)
@@ -193,10 +228,13 @@ class Line:
             async for frame in frames:
                 self.meters.picture_left(frame.timestamp)
 
-    async def _count_sound(self, units: trio.MemoryReceiveChannel[AccessUnit]) -> None:
+    async def _count_coded(self, units: trio.MemoryReceiveChannel[AccessUnit]) -> None:
         with units:
-            async for _ in units:
-                self.meters.sound_left()
+            async for unit in units:
+                if unit.stream.codec.is_video:
+                    self.meters.picture_left(unit.pts)
+                else:
+                    self.meters.sound_left()
 
 
 async def _pass_by(sound: WaitingSound, coded: trio.MemorySendChannel[AccessUnit]) -> None:

@@ -22,6 +22,7 @@ from trickle_trio.media.encode import (
 from trickle_trio.media.frames import AudioFrame
 from trickle_trio.processor import Handlers
 from trickle_trio.stream.meters import Meters
+from trickle_trio.stream.step import SoundProgress
 from trickle_trio.stream.threads import CodecThread
 from trickle_trio.stream.times import stamped, ticks_of
 from trickle_trio.stream.tracks import AUDIO_PID, Tracks
@@ -42,6 +43,7 @@ class SoundHandling:
     meters: Meters
     settings: AudioEncoderSettings
     tracks: Tracks
+    progress: SoundProgress
     _decoder: AudioDecoder | None = None
     _encoder: AudioEncoder | None = None
     _track: ElementaryStream | None = None
@@ -62,6 +64,7 @@ class SoundHandling:
                 await self._end_encoder(out)
             finally:
                 self._close()
+                self.progress.end()
 
     async def _take(self, unit: AccessUnit, out: trio.MemorySendChannel[AccessUnit]) -> None:
         if self._decoder is None or unit.stream != self._track:
@@ -133,6 +136,7 @@ class SoundHandling:
             if self._last is None or unit.pts > self._last:
                 self._last = unit.pts
                 await out.send(unit)
+                self.progress.reach(unit.pts)
 
     def _close(self) -> None:
         for codec in (self._decoder, self._encoder):

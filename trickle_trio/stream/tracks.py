@@ -20,13 +20,15 @@ class Tracks:
     Whatever the input calls them: a track that moves to another PID is the same track behind this
     station. ``video_index`` and ``audio_index`` count the tracks of each kind in the program's order;
     where there are not so many, the first is carried. ``video_codec``: what pictures are encoded as.
-    ``audio_codec``: what sound is encoded as, None where it is copied.
+    ``audio_codec``: what sound is encoded as, None where it is copied. ``copies_video``:
+    pictures are, and go out as what they came in.
     """
 
     video_codec: Codec = Codec.H264
     audio_codec: Codec | None = None
     video_index: int = 0
     audio_index: int = 0
+    copies_video: bool = False
     video: ElementaryStream | None = None
     audio: ElementaryStream | None = None
     _video_pid: int | None = None
@@ -49,6 +51,11 @@ class Tracks:
         self._made_here = ElementaryStream(VIDEO_PID, self.video_codec)
         self.video = self.video or self._made_here
 
+    @property
+    def makes_picture(self) -> bool:
+        """Whether pictures come from elsewhere than the input."""
+        return self._made_here is not None
+
     def track_of(self, unit: AccessUnit) -> ElementaryStream | None:
         """The track that a unit of the input belongs to; None: one that is not carried."""
         if unit.stream.pid == self._video_pid:
@@ -58,7 +65,9 @@ class Tracks:
     def carried(self) -> tuple[ElementaryStream, ...]:
         """What the output carries."""
         carried = []
-        if self.video:
+        if self.video and self.copies_video and not self._made_here:
+            carried.append(self.video)
+        elif self.video:
             carried.append(ElementaryStream(VIDEO_PID, self.video_codec))
         if self.audio and self.audio_codec:
             carried.append(self._made_sound or ElementaryStream(AUDIO_PID, self.audio_codec))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 import av
+from attrs import define, field
 from av.bitstream import BitStreamFilterContext
 from av.stream import Stream
 
@@ -30,12 +31,30 @@ _DELIMITERS: Final = {Codec.H264: 9, Codec.H265: 35}
 """nal_unit_type of the access unit delimiter, which must stay in front."""
 
 
+@define
+class KeptSets:
+    """The parameter sets of a track, for key pictures that come without: each is to be decoded alone."""
+
+    codec: Codec
+    sets: ParameterSets = field(factory=ParameterSets)
+
+    def complete(self, key: bytes) -> bytes:
+        """The key picture with parameter sets: its own, which are kept, or those that were kept last."""
+        found = parameter_sets(key, self.codec)
+        if found.sps and found.pps:
+            self.sets = found
+            return key
+        units = list(nal_units(key))
+        front = 1 if nal_type(units[0][0], self.codec) == _DELIMITERS[self.codec] else 0
+        return _joined(units[:front]) + self.sets.annex_b() + _joined(units[front:])
+
+
 class PictureCopy:
     """H.264 or H.265 as it is, with start codes, and with its parameter sets before each key picture."""
 
     def __init__(self, codec: Codec) -> None:
         self.stream = ElementaryStream(VIDEO_PID, codec)
-        self._sets = ParameterSets()
+        self._kept = KeptSets(codec)
 
     def begin(self, source: Stream) -> None:
         """A pass over the container begins."""
@@ -43,7 +62,7 @@ class PictureCopy:
         self._filter = BitStreamFilterContext(_TO_ANNEX_B[codec], source)
         # They may stand beside the stream alone: in RTSP, and in MP4, where the filter knows only IDR pictures as keys.
         found = described_sets(source.codec_context.extradata or b"", codec)
-        self._sets = found if found.sps else self._sets
+        self._kept.sets = found if found.sps else self._kept.sets
 
     def take(self, placed: Placed) -> list[AccessUnit]:
         """The unit of a packet; none where it is broken."""
@@ -64,18 +83,8 @@ class PictureCopy:
 
     def _unit(self, data: bytes, placed: Placed, *, damaged: bool) -> AccessUnit:
         key = is_key(data, self.stream.codec)
-        whole = self._with_sets(data) if key else data
+        whole = self._kept.complete(data) if key else data
         return AccessUnit(self.stream, whole, placed.pts, placed.dts, key=key, damaged=damaged)
-
-    def _with_sets(self, data: bytes) -> bytes:
-        found = parameter_sets(data, self.stream.codec)
-        if found.sps and found.pps:
-            self._sets = found
-            return data
-        units = list(nal_units(data))
-        codec = self.stream.codec
-        front = 1 if nal_type(units[0][0], codec) == _DELIMITERS[codec] else 0
-        return _joined(units[:front]) + self._sets.annex_b() + _joined(units[front:])
 
 
 def described_sets(description: bytes, codec: Codec) -> ParameterSets:
