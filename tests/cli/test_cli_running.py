@@ -132,3 +132,19 @@ def test_what_the_service_refuses_is_said(start: Start) -> None:
         result = CliRunner().invoke(root, ["stream", *arguments, "--api", api])
         assert result.exit_code == 1
         assert says in result.output
+
+
+def test_a_service_with_a_token_is_asked_with_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = start("serve", f"{TINT}:tint", "--port", "0", "--token", "a/b", "--max-streams", "2")
+    page = address(service)
+    api, _, fragment = page.partition("/#")
+    assert fragment == "token=a%2Fb"
+    for options, reason in (([], "missing"), (["--token", "x"], "wrong")):
+        result = CliRunner().invoke(root, ["stream", "list", "--api", api, *options])
+        assert result.exit_code == 1
+        assert result.output.strip() == f"Error: the bearer token is {reason}"
+    assert stream("list", "--api", f"{api}/", "--token", "a/b")["max_streams"] == 2
+    monkeypatch.setenv("TRICKLE_TOKEN", "a/b")
+    assert stream("list", "--api", api)["streams"] == []

@@ -58,6 +58,9 @@ def test_each_command_has_help(command: str) -> None:
         (["relay", "--window", "0"], "0 is not in the range"),
         (["stream", "start", "--param", "x"], "key=value is expected"),
         (["stream", "status", "--api", "here"], "here"),
+        (["stream", "status", "--token", "é"], "--token"),
+        (["serve", HERE, "--token", "a b"], "token: expected"),
+        (["serve", HERE, "--allow-origin", "example.org"], "allow_origins"),
         (["demo", "--seconds", "0"], "0.0 is not in the range"),
     ],
 )

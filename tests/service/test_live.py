@@ -84,7 +84,7 @@ async def showing(tap: Tap) -> AsyncIterator[Address]:
 @asynccontextmanager
 async def viewing(host: str, port: int, path: str = "/") -> AsyncIterator[trio.SocketStream]:
     async with await trio.open_tcp_stream(host, port) as stream:
-        request = f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         await stream.send_all(request.encode())
         yield stream
 

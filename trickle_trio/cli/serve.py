@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -21,10 +22,30 @@ from trickle_trio.cli.targets import load_target
 @click.option(
     "--max-streams", default=1, show_default=True, type=click.IntRange(1), help="Streams at once."
 )
+@click.option(
+    "--token",
+    envvar="TRICKLE_TOKEN",
+    show_envvar=True,
+    help="Ask every request for this bearer token.",
+)
+@click.option(
+    "--allow-origin",
+    "allow_origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Let web pages of ORIGIN (https://host, or * for all) start and change streams.",
+)
 @click.option("--reload", is_flag=True, help="Begin anew whenever a Python file here changes.")
 @coding_options
 def command(
-    target: str, host: str, port: int, max_streams: int, reload: bool, **chosen: Any
+    target: str,
+    host: str,
+    port: int,
+    max_streams: int,
+    token: str | None,
+    allow_origins: tuple[str, ...],
+    reload: bool,
+    **chosen: Any,
 ) -> None:
     """Serve TARGET, a processor: package.module:name or path/app.py:name."""
     if reload:
@@ -35,7 +56,15 @@ def command(
     options = coding(chosen)
     processor = load_target(target)
     try:
-        service = serve(processor, host=host, port=port, max_streams=max_streams, **options)
+        service = serve(
+            processor,
+            host=host,
+            port=port,
+            max_streams=max_streams,
+            token=token,
+            allow_origins=allow_origins,
+            **options,
+        )
     except (TypeError, ValueError) as error:
         raise click.UsageError(str(error)) from error
 
@@ -44,7 +73,8 @@ def command(
 
         async with trio.open_nursery() as nursery:
             address = await nursery.start(service)
-            click.echo(f"{target} at {address}")
+            page = f"/#token={quote(token, safe='')}" if token else ""
+            click.echo(f"{target} at {address}{page}")
 
     run(program)
 

@@ -3,13 +3,78 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import click
+from attrs import frozen
 
-_api = click.option(
-    "--api", default="http://127.0.0.1:8000", show_default=True, help="The service."
-)
+if TYPE_CHECKING:
+    import httpx
+
+
+@frozen
+class Service:
+    """A running service, as a client sees it."""
+
+    url: str
+    token: str | None
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Call it and print its answer; one clear line and exit code 1 when it refuses."""
+        answer = self._ask(method, path, body, request_id)
+        try:
+            content = answer.json()
+        except ValueError as error:
+            raise click.ClickException(
+                f"{answer.url}: the answer is not JSON, so this is no such service"
+            ) from error
+        if answer.is_error:
+            message = content.get("message") if isinstance(content, dict) else None
+            raise click.ClickException(message or f"{answer.url}: status {answer.status_code}")
+        click.echo(json.dumps(content, indent=2))
+
+    def _ask(
+        self, method: str, path: str, body: dict[str, Any] | None, request_id: str | None
+    ) -> httpx.Response:
+        import httpx
+
+        url = f"{self.url}{path}"
+        query = {"gateway_request_id": request_id} if request_id else None
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else None
+        try:
+            return httpx.request(method, url, json=body, params=query, headers=headers, timeout=60)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise click.BadParameter(f"{url}: {error}", param_hint="--api") from error
+        except (UnicodeEncodeError, httpx.LocalProtocolError) as error:
+            raise click.BadParameter(
+                f"no header can carry it: {error}", param_hint="--token"
+            ) from error
+        except httpx.TransportError as error:
+            raise click.ClickException(f"{url}: {error}") from error
+
+
+def _service(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say which service is meant; the command gets them as a ``Service``."""
+
+    @click.option("--api", default="http://127.0.0.1:8000", show_default=True, help="The service.")
+    @click.option(
+        "--token", envvar="TRICKLE_TOKEN", show_envvar=True, help="The service's bearer token."
+    )
+    @wraps(command)
+    def wrapper(api: str, token: str | None, **options: Any) -> None:
+        command(Service(api.rstrip("/"), token), **options)
+
+    return wrapper
+
+
 _id = click.option("--request-id", help="Which stream, where there are several.")
 
 
@@ -45,7 +110,7 @@ def command() -> None:
 
 
 @command.command()
-@_api
+@_service
 @click.option("--subscribe-url", help="The channel with the input.")
 @click.option("--publish-url", help="The channel for the output.")
 @click.option("--control-url")
@@ -53,65 +118,43 @@ def command() -> None:
 @click.option("--data-url")
 @_id
 @_param
-def start(api: str, request_id: str | None, params: dict[str, Any], **urls: str | None) -> None:
+def start(
+    service: Service, request_id: str | None, params: dict[str, Any], **urls: str | None
+) -> None:
     """Start a stream."""
     body = {name: url for name, url in urls.items() if url} | {"params": params}
     if request_id:
         body["gateway_request_id"] = request_id
-    _call("POST", f"{api}/api/stream/start", body)
+    service.call("POST", "/api/stream/start", body)
 
 
 @command.command()
-@_api
+@_service
 @_id
-def stop(api: str, request_id: str | None) -> None:
+def stop(service: Service, request_id: str | None) -> None:
     """Stop a stream."""
-    _call("POST", f"{api}/api/stream/stop", {}, request_id)
+    service.call("POST", "/api/stream/stop", {}, request_id)
 
 
 @command.command(name="params")
-@_api
+@_service
 @_id
 @_param
-def change(api: str, request_id: str | None, params: dict[str, Any]) -> None:
+def change(service: Service, request_id: str | None, params: dict[str, Any]) -> None:
     """Change parameters of a running stream."""
-    _call("POST", f"{api}/api/stream/params", params, request_id)
+    service.call("POST", "/api/stream/params", params, request_id)
 
 
 @command.command()
-@_api
+@_service
 @_id
-def status(api: str, request_id: str | None) -> None:
+def status(service: Service, request_id: str | None) -> None:
     """Show how a stream does."""
-    _call("GET", f"{api}/api/stream/status", None, request_id)
+    service.call("GET", "/api/stream/status", None, request_id)
 
 
 @command.command(name="list")
-@_api
-def show_all(api: str) -> None:
+@_service
+def show_all(service: Service) -> None:
     """List the streams."""
-    _call("GET", f"{api}/api/streams", None)
-
-
-def _call(
-    method: str, url: str, body: dict[str, Any] | None, request_id: str | None = None
-) -> None:
-    """Call the service and print its answer; one clear line and exit code 1 when it refuses."""
-    import httpx
-
-    query = {"gateway_request_id": request_id} if request_id else None
-    try:
-        answer = httpx.request(method, url, json=body, params=query, timeout=60)
-        content = answer.json()
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise click.BadParameter(f"{url}: {error}", param_hint="--api") from error
-    except httpx.TransportError as error:
-        raise click.ClickException(f"{url}: {error}") from error
-    except ValueError as error:
-        raise click.ClickException(
-            f"{url}: the answer is not JSON, so this is no such service"
-        ) from error
-    if answer.is_error:
-        message = content.get("message") if isinstance(content, dict) else None
-        raise click.ClickException(message or f"{url}: status {answer.status_code}")
-    click.echo(json.dumps(content, indent=2))
+    service.call("GET", "/api/streams")

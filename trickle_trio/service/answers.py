@@ -34,6 +34,13 @@ class Refused(TypedDict):
     current_state: CurrentState
 
 
+class Denied(TypedDict):
+    """Why the service does not listen to whoever asks."""
+
+    status: Literal["error"]
+    message: str
+
+
 class Done(TypedDict):
     """What was asked for is done."""
 

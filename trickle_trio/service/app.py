@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib.metadata import version as package_version
 from typing import Any, Final
 
 import trio
 from attrs import asdict, frozen
-from quart import Response
+from quart import Response, request, websocket
 from quart.json.provider import DefaultJSONProvider
 from quart_trio import QuartTrio
 
 from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
-from trickle_trio.service import routes
+from trickle_trio.service import answers, routes
 from trickle_trio.service.defaults import stream_defaults
+from trickle_trio.service.guard import Guard
 from trickle_trio.service.hosting import Address, Connection
 from trickle_trio.service.live import NothingToShowError, UnplayableError, Viewers
 from trickle_trio.service.metrics import Metrics
@@ -64,8 +65,14 @@ class TrickleApp(QuartTrio):
     takes a free one. ``pipeline``, ``model_id`` and ``version`` are what ``/version`` says; by default what the
     environment says under ``PIPELINE``, ``MODEL_ID`` or ``CAPABILITY_NAME``, and ``VERSION``. ``policy``, ``video`` and
     ``audio`` hold for all streams: how they are carried, and how picture and touched sound are encoded; a hardware
-    encoder that does not open gives way to libx264, with a warning. Raises TypeError for what is no processor, and
-    ValueError where it cannot serve that many streams, or where an encoder refuses what it is told.
+    encoder that does not open gives way to libx264, with a warning.
+
+    Web pages of other sites may start and change nothing, unless ``allow_origins`` names theirs, as in
+    ``"https://example.org"``, or ``"*"`` for all. ``token``: what every request must carry as a bearer token, but for
+    those to ``/health``, to the page itself, and to the endpoints that are added to ``open_endpoints``.
+
+    Raises TypeError for what is no processor, and ValueError where it cannot serve that many streams, where an encoder
+    refuses what it is told, and for an origin or a token that is none.
     """
 
     asgi_http_class = Connection
@@ -84,6 +91,8 @@ class TrickleApp(QuartTrio):
         policy: StreamPolicy | None = None,
         video: VideoEncoderSettings | None = None,
         audio: AudioEncoderSettings | None = None,
+        allow_origins: Iterable[str] = (),
+        token: str | None = None,
     ) -> None:
         super().__init__("trickle_trio", static_folder=None)
         defaults = stream_defaults(policy, video, audio)
@@ -94,9 +103,13 @@ class TrickleApp(QuartTrio):
         self.service = Service(self, host, port)
         """What runs it: ``trio.run(app.service)``, or ``await nursery.start(app.service)``."""
         self.viewers = Viewers()
+        self.guard = Guard(allow_origins, token)
+        self.open_endpoints = {"static", *routes.OPEN}
+        """Endpoints, in Quart's sense, that ask for no token."""
         self.metrics = Metrics(streams, **asdict(self.identity))
         self.config["MAX_CONTENT_LENGTH"] = MAX_BODY
         routes.add_to(self)
+        self._stand_guard()
         self._answer_errors()
         self.before_serving(self._enter)
         self.after_serving(self.streams.close)
@@ -111,6 +124,22 @@ class TrickleApp(QuartTrio):
         """House the streams here where no ``serve`` does: under another server, or in a test."""
         if not self.streams.is_open:
             await self.nursery.start(self.streams.run)
+
+    def _stand_guard(self) -> None:
+        """Check every request before anything else sees it, those to users' own routes among them."""
+
+        async def check_request() -> None:
+            self.guard.check(request, is_open=request.endpoint in self.open_endpoints)
+
+        async def check_websocket() -> None:
+            self.guard.check(websocket, is_open=websocket.endpoint in self.open_endpoints)
+
+        async def tell(response: Response) -> Response:
+            return self.guard.tell(request, response)
+
+        self.before_request(check_request)
+        self.before_websocket(check_websocket)
+        self.after_request(tell)
 
     def _answer_errors(self) -> None:
         """Say what went wrong in JSON. What users register for the same errors comes first, as always in Quart."""
@@ -127,20 +156,34 @@ class TrickleApp(QuartTrio):
 
     def error(self, status: int, message: str) -> Response:
         """Make an answer that says what is wrong and how the service is."""
-        body = {"status": "error", "message": message, "current_state": current_state(self.streams)}
-        response = Response(self.json.dumps(body) + "\n", status, mimetype="application/json")
+        state = current_state(self.streams)
+        body: answers.Refused = {"status": "error", "message": message, "current_state": state}
+        response = self._json_response(body, status)
         if status == 503:
             response.headers["Retry-After"] = "1"
         return response
+
+    def denial(self, status: int, message: str) -> Response:
+        """Make an answer for somebody who may not ask: it does not tell how the service is."""
+        body: answers.Denied = {"status": "error", "message": message}
+        return self._json_response(body, status)
+
+    def _json_response(self, body: Mapping[str, Any], status: int) -> Response:
+        return Response(self.json.dumps(body) + "\n", status, mimetype="application/json")
 
     async def handle_http_exception(self, error: Any) -> Any:
         """Give the framework's own errors (404, 405, 413, ...) the same form, where no handler of a user's does."""
         answer: Any = await super().handle_http_exception(error)
         if answer is not error or error.code is None or error.code < 400:
             return answer
-        response = self.error(error.code, error.description or error.name)
-        allowed = [(name, value) for name, value in error.get_headers() if name == "Allow"]
-        response.headers.extend(allowed)
+        text = error.description or error.name
+        response = (
+            self.denial(error.code, text)
+            if error.code in (401, 403)
+            else self.error(error.code, text)
+        )
+        kept = ("Allow", "WWW-Authenticate")
+        response.headers.extend([each for each in error.get_headers() if each[0] in kept])
         return response
 
 

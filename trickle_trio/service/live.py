@@ -24,6 +24,10 @@ MAX_VIEWERS: Final = 32
 """Viewers of one service at once: each costs the bytes that a tap keeps for it."""
 
 
+HEADERS: Final = {"Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "same-origin"}
+"""Neither kept by anybody, nor shown in a page of another site."""
+
+
 class NothingToShowError(Exception):
     """There is no picture to show now; the viewer may come again."""
 
@@ -47,9 +51,7 @@ class Viewers:
             raise NothingToShowError("too many viewers") from error
         stack.callback(self._room.release)
         view = _View(await stack.enter_async_context(tap.open()))
-        response = Response(
-            view, content_type=await view.begin(), headers={"Cache-Control": "no-store"}
-        )
+        response = Response(view, content_type=await view.begin(), headers=HEADERS)
         response.timeout = None
         return response
 

@@ -26,7 +26,7 @@ View = Callable[..., Awaitable[Any]]
 REASONS: Final = {
     400: "A field is wrong, or there is no such stream",
     401: "The bearer token is missing or wrong",
-    403: "A web page of another site asks",
+    403: "A web page of another site asks, or a name that is not the service's is asked for",
     404: "There is nothing of this name",
     413: "The body is too large",
     501: "The stream's codec cannot be shown in a browser",
@@ -124,11 +124,14 @@ def _body(route: Route) -> JsonSchema | None:
 
 def _responses(route: Route) -> JsonSchema:
     refusals = {*route.refuses, 403, *([401] if route.guarded else [])}
-    refused = _json(reference(answers.Refused))
     return {"200": {"description": "As asked for.", "content": _content(route)}} | {
-        str(status): {"description": REASONS[status], "content": refused}
+        str(status): {"description": REASONS[status], "content": _refusal(status)}
         for status in sorted(refusals)
     }
+
+
+def _refusal(status: int) -> JsonSchema:
+    return _json(reference(answers.Denied if status in (401, 403) else answers.Refused))
 
 
 def _content(route: Route) -> JsonSchema:

@@ -54,7 +54,11 @@ def add_to(app: TrickleApp) -> None:
         slashes = ("", "/") if "<stream_id:" in route.path else ("",)
         for slash in slashes:
             path = f"{route.path}{slash}"
-            app.add_url_rule(path, f"{route.method} {path}", route.view, methods=[route.method])
+            app.add_url_rule(path, _endpoint(route), route.view, methods=[route.method])
+
+
+def _endpoint(route: Route) -> str:
+    return f"{route.method} {route.path}"
 
 
 def _app() -> TrickleApp:
@@ -264,7 +268,12 @@ async def show_metrics() -> Response:
 async def openapi() -> dict[str, Any]:
     """Describe this API."""
     identity = _app().identity
-    return document(ROUTES, title=identity.model_id, version=identity.version, secret=False)
+    return document(
+        ROUTES,
+        title=identity.model_id,
+        version=identity.version,
+        secret=_app().guard.token is not None,
+    )
 
 
 def _on_streams(prefix: str) -> tuple[Route, ...]:
@@ -300,3 +309,6 @@ ROUTES: Final = (
     Route("/", "GET", dashboard, "text/html", guarded=False),
     Route("/dashboard/<name>", "GET", asset, "text/*", refuses=(404,), guarded=False),
 )
+
+OPEN: Final = frozenset(_endpoint(route) for route in ROUTES if not route.guarded)
+"""Endpoints that ask for no token."""

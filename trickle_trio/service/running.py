@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
-from attrs import field, frozen, validators
+from attrs import evolve, field, frozen, validators
 
 from trickle_trio.service.hosting import Address, host, open_listener, unwrapped
 
@@ -94,6 +94,7 @@ class Service:
             await stop.wait()
             await self.app.streams.close()
 
+        self.app.guard = evolve(self.app.guard, bound=self.host)
         await nursery.start(self.app.streams.run)
         address: Address = await nursery.start(partial(host, self.app, listener, farewell))
         return address

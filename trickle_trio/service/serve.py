@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
@@ -22,6 +23,8 @@ def serve(
     policy: StreamPolicy | None = None,
     video: VideoEncoderSettings | None = None,
     audio: AudioEncoderSettings | None = None,
+    allow_origins: Iterable[str] = (),
+    token: str | None = None,
 ) -> Service:
     """Make a service around a processor: a plain function, a StreamProcessor, a FrameProcessor, or a handlers object.
 
@@ -40,5 +43,7 @@ def serve(
         policy=policy,
         video=video,
         audio=audio,
+        allow_origins=allow_origins,
+        token=token,
     )
     return app.service

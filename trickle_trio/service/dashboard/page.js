@@ -7,15 +7,30 @@ const at = (id) => document.getElementById(id);
 const text = (id, value) => { const node = at(id); if (node.textContent !== value) node.textContent = value; };
 
 const HEALTH = {
-  connecting: "Connecting", offline: "No answer", loading: "Loading the model", idle: "Ready", live: "Live", failed: "Error",
+  connecting: "Connecting", offline: "No answer", locked: "Locked", loading: "Loading the model", idle: "Ready", live: "Live", failed: "Error",
 };
+
+/* The token comes in the address behind "#token=", which no browser sends, and goes from there into this tab's memory. */
+let token = null;
+try { token = sessionStorage.getItem("token"); } catch { /* a private window keeps nothing */ }
+if (location.hash.startsWith("#token=")) {
+  keepToken(decodeURIComponent(location.hash.slice("#token=".length)));
+  history.replaceState(null, "", location.pathname + location.search);
+}
+
+function keepToken(given) {
+  token = given;
+  try { sessionStorage.setItem("token", given); } catch { /* likewise */ }
+}
+
+const authorized = () => (token === null ? {} : { Authorization: `Bearer ${token}` });
 
 class Panel {
   constructor(id) {
     this.root = at(id);
     this.video = this.root.querySelector("video");
     this.veil = this.root.querySelector("[data-veil]");
-    this.player = new LivePlayer(this.video, (state, said) => this.show(state, said));
+    this.player = new LivePlayer(this.video, (state, said) => this.show(state, said), authorized);
     this.url = null;
     this.root.querySelector("[data-sound]").addEventListener("click", (event) => this.toggleSound(event.currentTarget));
     this.root.querySelector("[data-full]").addEventListener("click", () => this.root.querySelector(".screen").requestFullscreen?.());
@@ -49,7 +64,7 @@ class Panel {
 
 const input = new Panel("input-player");
 const output = new Panel("output-player");
-const history = new Map();
+const sparks = new Map();
 let chosen = decodeURIComponent(location.hash.slice(1));
 
 function show(answer) {
@@ -57,7 +72,9 @@ function show(answer) {
   document.body.dataset.state = state;
   text("health-text", HEALTH[state]);
   at("offline").hidden = state !== "offline";
-  if (state === "offline") return;
+  at("locked").hidden = state !== "locked";
+  if (state === "locked") lock();
+  if (state === "offline" || state === "locked") return;
   const service = answer.service;
   text("model", service.model_id);
   text("version", `trickle-trio ${service.version}`);
@@ -75,8 +92,15 @@ function show(answer) {
   showEnded(answer.ended, state);
 }
 
+function lock() {
+  release();
+  for (const id of ["live", "idle", "failed", "waiting", "tabs", "history"]) at(id).hidden = true;
+  text("token-answer", token === null ? "" : "That is not the token.");
+}
+
 function stateOf(answer) {
   if (!answer) return "offline";
+  if (answer.locked) return "locked";
   return { LOADING: "loading", ERROR: "failed", IDLE: "idle", OK: "live" }[answer.service.health];
 }
 
@@ -87,7 +111,7 @@ function pick(streams) {
 function release() {
   input.play(null);
   output.play(null);
-  history.clear();
+  sparks.clear();
 }
 
 function showTabs(streams, current) {
@@ -141,10 +165,10 @@ function showFigures(stream, service) {
 
 function spark(id, stream, value) {
   const key = `${id} ${stream}`;
-  const values = history.get(key) ?? [];
+  const values = sparks.get(key) ?? [];
   if (value !== null) values.push(value);
   while (values.length > SAMPLES) values.shift();
-  history.set(key, values);
+  sparks.set(key, values);
   const top = Math.max(...values, 1) * 1.15;
   const points = values.map((each, index) => `${(100 * (index + SAMPLES - values.length)) / (SAMPLES - 1)},${28 - (28 * each) / top}`);
   at(id).firstElementChild.setAttribute("points", points.join(" "));
@@ -199,9 +223,10 @@ function age(seconds) {
 }
 
 async function call(method, path, body) {
-  const init = { method, headers: { "Content-Type": "application/json" }, body: body === undefined ? undefined : JSON.stringify(body) };
+  const init = { method, headers: { "Content-Type": "application/json", ...authorized() }, body: body === undefined ? undefined : JSON.stringify(body) };
   const response = await fetch(path, init);
   const said = await response.json().catch(() => ({ message: `status ${response.status}` }));
+  if (response.status === 401) return { locked: true, message: said.message };
   if (!response.ok) throw new Error(said.message);
   return said;
 }
@@ -230,6 +255,12 @@ at("params-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const path = `/api/streams/${encodeURIComponent(at("stream-name").textContent)}/params`;
   answerIn("params-answer", async () => call("PATCH", path, JSON.parse(at("params-json").value)));
+});
+
+at("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepToken(at("token").value);
+  poke();
 });
 
 at("stop").addEventListener("click", async (event) => {

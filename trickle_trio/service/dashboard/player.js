@@ -14,10 +14,11 @@ const LONGEST_PAUSE = 4000;
 const Source = globalThis.ManagedMediaSource ?? globalThis.MediaSource;
 
 export class LivePlayer {
-  /* `tell(state, text)`: "waiting", "playing" or "unplayable". */
-  constructor(video, tell) {
+  /* `tell(state, text)`: "waiting", "playing" or "unplayable". `headers()`: what each request carries. */
+  constructor(video, tell, headers = () => ({})) {
     this.video = video;
     this.tell = tell;
+    this.headers = headers;
     this.abort = null;
     this.lag = null;
   }
@@ -56,7 +57,7 @@ export class LivePlayer {
   }
 
   async view(url, signal) {
-    const response = await fetch(url, { signal, cache: "no-store" });
+    const response = await fetch(url, { signal, cache: "no-store", headers: this.headers() });
     if (!response.ok) {
       const said = (await response.json().catch(() => ({}))).message ?? `status ${response.status}`;
       throw response.status === 501 ? new Unplayable(said) : new Refused(said);
