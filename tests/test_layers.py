@@ -34,7 +34,7 @@ OUTSIDE: tuple[set[str], ...] = (
     {"attrs"},
     {"attrs", "trio", "httpx", "h11"},
     {"attrs", "av", "numpy", "torch"},
-    {"attrs", "trio", "numpy", "torch"},
+    {"attrs", "trio", "numpy", "torch", "msgspec"},
     {"attrs", "trio", "httpx", "outcome"},
     {"attrs", "trio", "quart", "quart_trio", "hypercorn", "werkzeug"}
     | {"msgspec", "prometheus_client", "pynvml"},

@@ -205,7 +205,7 @@ class Station:
     refused: list[str] = field(factory=list)
     meters: Meters = field(factory=Meters)
 
-    async def apply(self, params: Mapping[str, Any]) -> None:
+    def apply(self, params: Mapping[str, Any]) -> None:
         if "wrong" in params:
             raise ValueError(f"wrong is {params['wrong']}")
         self.applied.append(params)

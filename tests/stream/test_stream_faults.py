@@ -357,9 +357,13 @@ class TestBeside:
 
         processor = StreamProcessor(passthrough, param_updater=update)
         async with streaming(processor, **beside.addresses) as run:
-            await run.stream.update_params({"strength": 11})
+            with pytest.raises(HandlerError, match="too strong"):
+                await run.stream.update_params({"strength": 11, "width": 64, "height": 48})
+            assert run.stream.params == {}
+            assert "width" not in run.stream.own_params
             await run.feed(kit.pictures(15))
             assert (await run.end()).end is End.INPUT_ENDED
+        assert {seen.size for seen in run.played().seen} == {(160, 96)}
         errors = [e for e in told(await beside.read("events")) if e["type"] == "error"]
         assert "too strong" in errors[0]["message"]
 

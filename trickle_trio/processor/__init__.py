@@ -15,7 +15,7 @@ from trickle_trio.processor.decorators import (
     param_updater,
     video_handler,
 )
-from trickle_trio.processor.errors import HandlerError, WrongReturnError
+from trickle_trio.processor.errors import HandlerError, ParamsError, WrongReturnError
 from trickle_trio.processor.forms import Processor, as_processor
 from trickle_trio.processor.functions import StreamProcessor
 from trickle_trio.processor.handler import HandlerStatistics
@@ -31,6 +31,7 @@ __all__ = [
     "HandlerStatistics",
     "Handlers",
     "LoadState",
+    "ParamsError",
     "Processor",
     "StreamLink",
     "StreamProcessor",

@@ -12,6 +12,7 @@ from trickle_trio.processor.decorators import HandlerKind, find_marked
 from trickle_trio.processor.handler import Handler
 from trickle_trio.processor.handlers import Handlers, make_handlers
 from trickle_trio.processor.outlet import Outlet, SendsToStream
+from trickle_trio.processor.params import declared_by
 
 _METHODS: Final = {
     HandlerKind.VIDEO: "process_video_async",
@@ -53,7 +54,8 @@ class FrameProcessor(SendsToStream):
 
     Every method may be overridden as ``async def`` (runs in the Trio loop) or ``def`` (runs in a worker thread). What
     is not overridden costs nothing: without ``process_audio_async``, sound is copied and never decoded. Methods marked
-    by the decorators count too. ``kwargs`` go to ``load_model``, under those that come with the call.
+    by the decorators count too. An attrs class called ``Params`` inside the subclass declares its parameters; see
+    ``processor.params``. ``kwargs`` go to ``load_model``, under those that come with the call.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -117,6 +119,7 @@ class FrameProcessor(SendsToStream):
                 self._loaders(),
                 outlet=state.outlet,
                 load_defaults=state.load_defaults,
+                params=declared_by(type(self)),
             )
         return state.handlers
 

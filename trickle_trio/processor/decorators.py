@@ -36,13 +36,15 @@ class Mark:
     """What a decorator says of a function.
 
     ``name``: how messages call it. ``concurrency``: how many frames it may be given at once.
-    ``concurrent``: it may be called while a frame is being handled on another thread.
+    ``concurrent``: it may be called while a frame is being handled on another thread. ``params``: the attrs class of
+    what it takes.
     """
 
     kind: HandlerKind
     name: str | None = None
     concurrency: int = field(default=1, validator=[validators.instance_of(int), validators.ge(1)])
     concurrent: bool = False
+    params: type[Any] | None = None
 
 
 @frozen
@@ -88,16 +90,23 @@ def model_loader(function: Any = None, /, *, name: str | None = None) -> Any:
 @overload
 def param_updater(function: F, /) -> F: ...
 @overload
-def param_updater(*, name: str | None = None, concurrent: bool = False) -> Callable[[F], F]: ...
 def param_updater(
-    function: Any = None, /, *, name: str | None = None, concurrent: bool = False
+    *, name: str | None = None, concurrent: bool = False, params: type[Any] | None = None
+) -> Callable[[F], F]: ...
+def param_updater(
+    function: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    concurrent: bool = False,
+    params: type[Any] | None = None,
 ) -> Any:
     """Mark what gets a dict of changed parameters.
 
     It waits for frames that are being handled on other threads, so that nothing changes under them; ``concurrent=True``
-    says that it need not.
+    says that it need not. ``params``: an attrs class that says which parameters there are; see ``processor.params``.
     """
-    return _mark(function, Mark(HandlerKind.PARAMS, name, concurrent=concurrent))
+    return _mark(function, Mark(HandlerKind.PARAMS, name, concurrent=concurrent, params=params))
 
 
 @overload

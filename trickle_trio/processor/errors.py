@@ -18,3 +18,12 @@ class HandlerError(Exception):
 
 class WrongReturnError(HandlerError):
     """A handler gave back something that is neither media nor stands for it."""
+
+
+class ParamsError(ValueError):
+    """A parameter is not as it must be. ``field`` says which one, or is None for all of them together."""
+
+    def __init__(self, reason: str, *, field: str | None = None) -> None:
+        super().__init__(reason if field is None else f"{field}: {reason}")
+        self.field = field
+        self.reason = reason

@@ -7,6 +7,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from trickle_trio.processor.decorators import HandlerKind, find_marked, mark_of
 from trickle_trio.processor.handlers import Handlers, make_handlers
+from trickle_trio.processor.params import declared_by
 from trickle_trio.processor.signatures import long_name
 
 _EXPECTED: Final = (
@@ -37,7 +38,7 @@ def as_processor(obj: object) -> Handlers:
     if isinstance(obj, Processor):
         return obj.__trickle_processor__()
     if marked := find_marked(obj):
-        return make_handlers(type(obj).__name__, marked)
+        return make_handlers(type(obj).__name__, marked, params=declared_by(obj))
     if callable(obj):
         mark = mark_of(obj)
         return make_handlers(long_name(obj), {mark.kind if mark else HandlerKind.VIDEO: obj})

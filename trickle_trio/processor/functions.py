@@ -12,6 +12,7 @@ from trickle_trio.processor.decorators import HandlerKind, find_marked
 from trickle_trio.processor.handlers import Handlers, make_handlers
 from trickle_trio.processor.hosting import Runner, service_hook
 from trickle_trio.processor.outlet import Outlet, SendsToStream
+from trickle_trio.processor.params import declared_by
 from trickle_trio.processor.signatures import long_name
 
 Function = Callable[..., Any]
@@ -30,6 +31,7 @@ _ARGUMENTS: Final = {
 class StreamProcessor(SendsToStream):
     """Functions put together to a processor that can run its own service.
 
+    ``params``: an attrs class that says which parameters there are; see ``processor.params``.
     ``options`` beyond those named here go to the service as they are. Raises TypeError at once for a function that
     cannot be called as what it is given for, and where neither video nor audio is handled.
     """
@@ -43,6 +45,7 @@ class StreamProcessor(SendsToStream):
         param_updater: Function | None = None,
         on_stream_start: Function | None = None,
         on_stream_stop: Function | None = None,
+        params: type[Any] | None = None,
         name: str | None = None,
         port: int = 8000,
         **options: Any,
@@ -61,7 +64,9 @@ class StreamProcessor(SendsToStream):
         self.port = port
         self.options: Mapping[str, Any] = options
         self._outlet_here = Outlet()
-        self._handlers = make_handlers(self.name, functions, outlet=self._outlet_here)
+        self._handlers = make_handlers(
+            self.name, functions, outlet=self._outlet_here, params=params
+        )
 
     @classmethod
     def from_handlers(
@@ -77,7 +82,8 @@ class StreamProcessor(SendsToStream):
                 f"{handlers!r} has no handlers; expected methods marked by @video_handler or @audio_handler"
             )
         arguments = {_ARGUMENTS[kind]: function for kind, function in functions.items()}
-        return cls(**arguments, name=name or type(handlers).__name__, port=port, **options)
+        named: dict[str, Any] = {"name": name or type(handlers).__name__, "port": port}
+        return cls(**{"params": declared_by(handlers)} | arguments | named | options)
 
     def run(self) -> None:
         """Run the service in a Trio loop of its own, until Ctrl-C or SIGTERM. Blocks."""

@@ -15,9 +15,11 @@ from attrs import define, field, frozen
 from trickle_trio.processor.decorators import HandlerKind, Mark, mark_of
 from trickle_trio.processor.errors import HandlerError
 from trickle_trio.processor.foresight import asks_for_tensors
+from trickle_trio.processor.params import annotated_by
 from trickle_trio.processor.signatures import (
     KIND_NAMES,
     CallShape,
+    Passing,
     is_async,
     long_name,
     read_shape,
@@ -66,6 +68,8 @@ class Handler:
     in_thread: bool
     _function: Callable[..., Any]
     _shape: CallShape
+    annotation: type[Any] | str | None = None
+    """What it says that it takes."""
     _watch: LoopWatch = field(init=False)
     _threads: ThreadRunner = field(init=False)
 
@@ -82,7 +86,13 @@ class Handler:
         mark = mark_of(function) or Mark(kind)
         checked = _check_callable(function, kind, mark)
         label = f"{KIND_NAMES[kind]} {mark.name or long_name(checked)!r}"
-        return cls(label, mark, not is_async(checked), checked, read_shape(checked, kind, label))
+        shape = read_shape(checked, kind, label)
+        return cls(label, mark, not is_async(checked), checked, shape, annotated_by(checked))
+
+    @property
+    def takes_payload(self) -> bool:
+        """Whether it is called with its payload, or with nothing."""
+        return self._shape.passing is not Passing.NOT
 
     @property
     def asks_for_tensors(self) -> bool:
@@ -118,6 +128,6 @@ def _check_callable(function: object, kind: HandlerKind, mark: Mark) -> Callable
 
 
 def _describe(error: Exception) -> str:
-    text = f"{type(error).__name__}: {error}"
+    text = " ".join(f"{type(error).__name__}: {error}".split())  # one line, whatever they say
     hint = next((hint for phrase, hint in _HINTS.items() if phrase in text), None)
     return text if hint is None else f"{text} ({hint})"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, Final
 
+import attrs
 import trio
 from attrs import define, field
 
@@ -16,6 +17,7 @@ from trickle_trio.processor.gate import FrameGate
 from trickle_trio.processor.handler import Handler, HandlerStatistics
 from trickle_trio.processor.loading import LoadState, ModelLoad
 from trickle_trio.processor.outlet import Outlet, StreamLink
+from trickle_trio.processor.params import JsonSchema, ParamsClass, means
 from trickle_trio.processor.results import VideoProcessingResult, audio_result, video_result
 
 _NO_DEFAULTS: Final[Mapping[str, Any]] = {}
@@ -40,6 +42,8 @@ class Handlers:
     _loaders: tuple[Handler, ...] = ()
     _outlet: Outlet = field(factory=Outlet, kw_only=True)
     _load_defaults: Mapping[str, Any] = field(default=_NO_DEFAULTS, kw_only=True)
+    params: ParamsClass | None = field(default=None, kw_only=True)
+    """The parameters that the processor declares, if it does."""
     _model: ModelLoad = field(init=False)
     _gate: FrameGate = field(factory=FrameGate, init=False)
     _phase: _Phase = field(default=_Phase.IDLE, init=False)
@@ -110,19 +114,47 @@ class Handlers:
             return [frame]
         return audio_result(await self._handle(handler, frame), frame, handler.label)
 
-    async def update_params(self, params: Mapping[str, Any]) -> None:
-        """Hand changed parameters on, while no frame is being handled in a thread.
+    def first_params(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters with which a stream begins: what is given, and the defaults that are declared.
+
+        Raises ParamsError, naming the field, for what cannot be.
+        """
+        return self.params.first(given) if self.params else dict(given)
+
+    def changed_params(
+        self, current: Mapping[str, Any], given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return a change in its proper form, beside what holds by now. Raises ParamsError, naming the field."""
+        return self.params.change(current, given) if self.params else dict(given)
+
+    def params_schema(self) -> JsonSchema:
+        """Describe the processor's parameters as JSON schema: any, where it declares none."""
+        return self.params.schema() if self.params else {"type": "object", "properties": {}}
+
+    async def update_params(
+        self, params: Mapping[str, Any], current: Mapping[str, Any] = _NO_DEFAULTS
+    ) -> None:
+        """Hand changed parameters on, while no frame is being handled in a thread. ``current``: all before the change.
 
         Updates are applied in the order of the calls, unless the updater is marked ``concurrent``. Raises HandlerError.
         """
         handler = self._handlers.get(HandlerKind.PARAMS)
         if handler is None:
             return
+        payload = self._params_for(handler, params, {**current, **params})
         if handler.mark.concurrent:
-            await handler.call(dict(params))
+            await handler.call(payload)
             return
         async with self._gate.update():
-            await handler.call(dict(params))
+            await handler.call(payload)
+
+    def _params_for(
+        self, handler: Handler, changes: Mapping[str, Any], whole: Mapping[str, Any]
+    ) -> Any:
+        """Give a handler what it asks for by its annotation: an object of all, or a dict of what has changed."""
+        if self.params is not None and means(handler.annotation, self.params.kind):
+            return self.params.make(whole)
+        return dict(changes)
 
     def attach(self, link: StreamLink) -> None:
         """Let the user's ``send_data`` and its like reach a stream. Raises RuntimeError when they reach another."""
@@ -133,15 +165,21 @@ class Handlers:
         self._outlet.detach(link)
 
     async def stream_started(self, params: Mapping[str, Any]) -> None:
-        """Tell the user's code that a stream starts.
+        """Tell the user's code that a stream starts, and with which parameters.
 
-        Raises HandlerError when it fails, RuntimeError while another stream runs. From here on a ``stream_stopped`` is
-        due, also when this fails or is cancelled: what was half set up must be taken down.
+        They go to what is called at the start; where that takes none, or is not there, they go to the updater instead,
+        once: so they have taken effect before the first frame either way. Raises HandlerError when it fails,
+        RuntimeError while another stream runs. From here on a ``stream_stopped`` is due, also when this fails or is
+        cancelled: what was half set up must be taken down.
         """
         if self._phase is _Phase.STREAMING:
             raise RuntimeError(f"{self.name} already runs in a stream")
         self._phase = _Phase.STREAMING
-        await self._tell(HandlerKind.START, dict(params))
+        handler = self._handlers.get(HandlerKind.START)
+        if handler is not None:
+            await handler.call(self._params_for(handler, params, params))
+        if params and (handler is None or not handler.takes_payload):
+            await self.update_params(params)
 
     async def stream_stopped(self) -> None:
         """Tell the user's code that the stream has ended; only the first call after a start does. Raises HandlerError.
@@ -150,12 +188,9 @@ class Handlers:
         """
         if self._phase is _Phase.STREAMING:
             self._phase = _Phase.IDLE
-            await self._tell(HandlerKind.STOP, None)
-
-    async def _tell(self, kind: HandlerKind, payload: Any) -> None:
-        handler = self._handlers.get(kind)
-        if handler is not None:
-            await handler.call(payload)
+            handler = self._handlers.get(HandlerKind.STOP)
+            if handler is not None:
+                await handler.call()
 
     async def _handle(self, handler: Handler, frame: Any) -> Any:
         if not handler.in_thread:
@@ -176,10 +211,12 @@ def make_handlers(
     *,
     outlet: Outlet | None = None,
     load_defaults: Mapping[str, Any] = _NO_DEFAULTS,
+    params: type[Any] | None = None,
 ) -> Handlers:
     """Put a processor together from functions: one a kind, and loaders in their order before the one among them.
 
-    Raises TypeError for a function that cannot be called as what it is for, and where none handles media.
+    ``params``: the class of its parameters, where no function says it. Raises TypeError for a function that cannot be
+    called as what it is for, where none handles media, and where two say different things of the parameters.
     """
     if not functions.keys() & {HandlerKind.VIDEO, HandlerKind.AUDIO}:
         raise TypeError(
@@ -194,4 +231,25 @@ def make_handlers(
         (*first, last) if last else tuple(first),
         outlet=outlet or Outlet(),
         load_defaults=load_defaults,
+        params=_declared(name, made.values(), params),
     )
+
+
+def _declared(
+    name: str, handlers: Iterable[Handler], given: type[Any] | None
+) -> ParamsClass | None:
+    """Find the one class of parameters that is declared."""
+    kinds = [given] if given is not None else []
+    for handler in handlers:
+        if handler.mark.kind not in (HandlerKind.PARAMS, HandlerKind.START):
+            continue
+        if handler.mark.params is not None:
+            kinds.append(handler.mark.params)
+        if isinstance(handler.annotation, type) and attrs.has(handler.annotation):
+            kinds.append(handler.annotation)
+    if len(set(kinds)) > 1:
+        said = ", ".join(sorted(kind.__name__ for kind in set(kinds)))
+        raise TypeError(
+            f"{name} declares its parameters more than once: {said}; expected one class"
+        )
+    return ParamsClass(kinds[0]) if kinds else None

@@ -14,6 +14,7 @@ from quart.json.provider import DefaultJSONProvider
 from quart_trio import QuartTrio
 
 from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
+from trickle_trio.processor import HandlerError, ParamsError
 from trickle_trio.service import answers, routes
 from trickle_trio.service.defaults import stream_defaults
 from trickle_trio.service.guard import Guard
@@ -22,7 +23,6 @@ from trickle_trio.service.live import NothingToShowError, UnplayableError, Viewe
 from trickle_trio.service.metrics import Metrics
 from trickle_trio.service.processors import processors_for
 from trickle_trio.service.reports import current_state
-from trickle_trio.service.rules import RequestError
 from trickle_trio.service.running import Service
 from trickle_trio.service.streams import NoStreamError, Streams, UnavailableError
 from trickle_trio.stream.settings import StreamPolicy
@@ -144,7 +144,8 @@ class TrickleApp(QuartTrio):
     def _answer_errors(self) -> None:
         """Say what went wrong in JSON. What users register for the same errors comes first, as always in Quart."""
         statuses = (
-            (RequestError, 400),
+            (ParamsError, 400),
+            (HandlerError, 400),
             (NoStreamError, 400),
             (UnavailableError, 503),
             (NothingToShowError, 503),

@@ -70,7 +70,7 @@ def stream(running: Running) -> answers.Stream:
         "request_id": running.request_id,
         "phase": running.phase.value,
         "urls": running.settings.urls(),
-        "params": running.wishes | running.stream.params,
+        "params": running.stream.own_params | running.stream.params,
     }
     return _with_figures(answer, running)
 

@@ -224,6 +224,14 @@ async def change_stream(request_id: str) -> answers.Done | Response:
     return await _update(running, await _json_body())
 
 
+async def params_schema(request_id: str) -> dict[str, Any] | Response:
+    """Describe a stream's parameters as JSON schema."""
+    running = _named(request_id)
+    if isinstance(running, Response):
+        return running
+    return StreamParams.whole_schema(running.handlers.params_schema())
+
+
 async def input_mp4(request_id: str) -> Response:
     """Show what comes in."""
     running = _named(request_id)
@@ -302,6 +310,7 @@ ROUTES: Final = (
     Route(_ONE, "GET", one_stream, answers.Stream, refuses=(404,)),
     Route(_ONE, "DELETE", stop_stream, answers.Done, refuses=(404,)),
     Route(f"{_ONE}/params", "PATCH", change_stream, answers.Done, StreamParams, (400, 404, 413)),
+    Route(f"{_ONE}/params/schema", "GET", params_schema, dict, refuses=(404,)),
     Route(f"{_ONE}/input.mp4", "GET", input_mp4, "video/mp4", refuses=(404, 501, 503)),
     Route(f"{_ONE}/output.mp4", "GET", output_mp4, "video/mp4", refuses=(404, 501, 503)),
     Route("/metrics", "GET", show_metrics, "text/plain"),

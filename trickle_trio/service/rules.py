@@ -16,6 +16,7 @@ import attrs
 from attrs import frozen
 
 from trickle_trio.driver import channel_url
+from trickle_trio.processor import ParamsError
 
 YES: Final = ("true", "1", "yes")
 NO: Final = ("false", "0", "no")
@@ -30,13 +31,8 @@ _shown.maxstring = _shown.maxother = 60
 JsonSchema = dict[str, Any]
 
 
-class RequestError(ValueError):
+class RequestError(ParamsError):
     """The body of a request breaks a rule. ``field`` is where, or None for the body as a whole."""
-
-    def __init__(self, reason: str, *, field: str | None = None) -> None:
-        super().__init__(reason if field is None else f"{field}: {reason}")
-        self.field = field
-        self.reason = reason
 
 
 def wrong(name: str, rule: str, value: object) -> RequestError:

@@ -17,6 +17,7 @@ from attrs import field, frozen
 from trickle_trio.service.rules import (
     Boolean,
     ChannelUrl,
+    Field,
     JsonSchema,
     RequestError,
     Text,
@@ -91,6 +92,12 @@ class StreamParams:
         return cls(**ours, others={key: item for key, item in value.items() if key not in _OURS})
 
     @classmethod
+    def whole_schema(cls, of_processor: JsonSchema) -> JsonSchema:
+        """Tell what a stream's parameters are: those of its processor first, then ours as they mean to be."""
+        ours = {field.key: _plain(field) for field in fields_of(cls) if field.key != "load_model"}
+        return of_processor | {"properties": of_processor["properties"] | ours}
+
+    @classmethod
     def schema(cls) -> JsonSchema:
         """Tell what ``parse`` takes."""
         both, neither = ({"not": {"type": "null"}}, {"type": "null"})
@@ -107,6 +114,13 @@ class StreamParams:
         """Return what was given, ours in its proper type and the processor's as it came, without ``load_model``."""
         ours = {key: getattr(self, key) for key in _OURS if key != "load_model"}
         return {key: value for key, value in ours.items() if value is not None} | dict(self.others)
+
+
+def _plain(field: Field) -> JsonSchema:
+    """Describe one of ours by its first form: the others are ways to say the same."""
+    schema = field.rule.schema()
+    form: JsonSchema = schema.get("anyOf", [schema])[0]
+    return {"description": field.text} | form
 
 
 _OURS: Final = tuple(each.key for each in fields_of(StreamParams))

@@ -31,7 +31,7 @@ from trickle_trio.processor import HandlerError, Handlers, LoadState
 from trickle_trio.service.rules import RequestError
 from trickle_trio.service.schemas import StartRequest, StreamParams
 from trickle_trio.stream.ending import End, Outcome
-from trickle_trio.stream.pipeline import Stream
+from trickle_trio.stream.pipeline import OURS, Stream
 from trickle_trio.stream.settings import URLS, StreamDefaults, StreamSettings
 
 log: Final = logging.getLogger(__name__)
@@ -70,12 +70,11 @@ class NoStreamError(Exception):
 
 @define(eq=False)
 class Running:
-    """A stream in its place. ``wishes``: our own parameters of it by now, as opposed to the processor's."""
+    """A stream in its place."""
 
     settings: StreamSettings
     handlers: Handlers
     stream: Stream = field(init=False)
-    wishes: dict[str, Any] = field(init=False)
     phase: Phase = Phase.STARTING
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     ended: trio.Event = field(factory=trio.Event)
@@ -84,15 +83,7 @@ class Running:
     """What the processor raised when it was told of the stream, so that it never began."""
 
     def __attrs_post_init__(self) -> None:
-        self.stream = Stream(self.settings, self.handlers, self._check)
-        asked = ((name, getattr(self.settings, name)) for name in _OURS)
-        self.wishes = {name: value for name, value in asked if value is not None}
-
-    def _check(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Check an update of parameters, whichever way it comes: by HTTP or by the control channel."""
-        given = StreamParams.parse(params).given()
-        self.wishes |= {name: value for name, value in given.items() if name in _OURS}
-        return given
+        self.stream = Stream(self.settings, self.handlers, _check)
 
     @property
     def request_id(self) -> str:
@@ -239,7 +230,8 @@ class Streams:
     async def start(self, request: StartRequest) -> Running:
         """Start a stream; return when it runs.
 
-        Raises ``UnavailableError``, and ``RequestError`` for an id that is taken or what the processor says no to.
+        Raises ``UnavailableError``; ``RequestError`` for an id that is taken or what the processor says no to, and
+        ``ParamsError`` for a parameter that is not as the processor declares it.
         Cancelling is safe: nothing is left.
         """
         place = self._place_for(request)
@@ -333,13 +325,15 @@ class _Started(trio.TaskStatus[Any]):
         status.started()
 
 
-_OURS: Final = ("width", "height", "max_framerate", "detect_out_resolution", "show_loading")
+def _check(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Check an update of parameters, whichever way it comes: by HTTP or by the control channel."""
+    return StreamParams.parse(params).given()
 
 
 def settings_of(request: StartRequest, defaults: StreamDefaults) -> StreamSettings:
     """Turn what was asked for into what a stream is to do."""
     params = request.params
-    given = {name: value for name in _OURS if (value := getattr(params, name)) is not None}
+    given = {name: value for name in OURS if (value := getattr(params, name)) is not None}
     urls = {name: getattr(request, name) for name in URLS}
     return StreamSettings(
         request_id=request.request_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
 from attrs import define
@@ -32,14 +32,15 @@ class BadMessage(Exception):
 
 @define(eq=False)
 class Control:
-    """Reads the control channel and hands every message to ``apply``, in order.
+    """Reads the control channel and hands every message to ``apply``, in order, without waiting for
+    what comes of it: a storm is not to pile up in the channel, from whose window it would fall.
 
     A message that is malformed, or that ``apply`` refuses with ``ValueError``, changes nothing and
     goes to ``refused``.
     """
 
     url: str
-    apply: Callable[[Mapping[str, Any]], Awaitable[None]]
+    apply: Callable[[Mapping[str, Any]], None]
     refused: Callable[[str], None]
     meters: Meters
 
@@ -57,7 +58,7 @@ class Control:
         try:
             message = await _read(segment)
             if message and message.get("keep") != "alive":
-                await self.apply(message)
+                self.apply(message)
         except (BadMessage, ValueError) as error:
             self.meters.error("control", str(error))
             self.refused(str(error))

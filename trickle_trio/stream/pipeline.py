@@ -16,7 +16,7 @@ import trio
 from attrs import evolve
 
 from trickle_trio.driver import open_hidden_nursery
-from trickle_trio.processor import HandlerError, Handlers
+from trickle_trio.processor import HandlerError, Handlers, ParamsError
 from trickle_trio.stream.beat import Beat
 from trickle_trio.stream.control import Control
 from trickle_trio.stream.ending import End, Outcome, StreamEnds
@@ -28,15 +28,14 @@ from trickle_trio.stream.outbox import Outbox, data_outbox, events_outbox
 from trickle_trio.stream.reports import FaultReports
 from trickle_trio.stream.settings import StreamSettings, frame_size
 from trickle_trio.stream.tap import Tap
+from trickle_trio.stream.updates import Updates
 
 log: Final = logging.getLogger(__name__)
 
 STOP_HANDLER: Final = 5.0
 """Seconds that ``on_stream_stop`` may take."""
 
-OURS: Final = frozenset(
-    {"width", "height", "max_framerate", "detect_out_resolution", "show_loading"}
-)
+OURS: Final = ("width", "height", "max_framerate", "detect_out_resolution", "show_loading")
 """Parameters that are not the processor's."""
 
 E = TypeVar("E", bound=BaseException)
@@ -49,6 +48,7 @@ class Stream:
     """One stream of a processor.
 
     ``settings`` are those of the start. ``outcome`` is set at the end. Make it inside ``trio.run``.
+    ``ParamsError``: a parameter is not as the processor declares it.
     """
 
     def __init__(
@@ -56,11 +56,15 @@ class Stream:
     ) -> None:
         self.settings = settings
         self.handlers = handlers
-        self.params: dict[str, Any] = dict(settings.params)
+        self.params = handlers.first_params(settings.params)
         """The processor's parameters by now."""
+        asked = {name: getattr(settings, name) for name in OURS}
+        self.own_params = {name: value for name, value in asked.items() if value is not None}
+        """Ours by now."""
         self.outcome: Outcome | None = None
         self.meters = meters = Meters()
         self._check_params = check_params
+        self._updates = Updates(self._checked, self._apply)
         self._outboxes: list[Outbox] = []
         events_url, data_url = settings.events_url, settings.data_url
         self._events = Events(
@@ -124,7 +128,7 @@ class Stream:
             beside.start_soon(self._beat.run)
         if self.settings.control_url:
             url = self.settings.control_url
-            control = Control(url, self.update_params, self._refuse_control, self.meters)
+            control = Control(url, self._updates.put, self._refuse, self.meters)
             beside.start_soon(control.run)
 
     def _end_beside(self, beside: trio.Nursery) -> None:
@@ -140,12 +144,13 @@ class Stream:
             task_status.started(self)
             outcome = await self._flow()
         finally:
+            self._updates.close()
             await self._say_stopped(outcome)
         return outcome
 
     async def _begin(self) -> None:
         try:
-            await self.handlers.stream_started(self.settings.params)
+            await self.handlers.stream_started(self.params)
         except HandlerError as error:
             self._reports.tell("on_stream_start", error)
             raise
@@ -162,7 +167,15 @@ class Stream:
         self._events.life("stream_stopped", reason=str(outcome) if outcome else "stopped")
 
     async def _flow(self) -> Outcome:
-        """Run the line. The one place where what a station raises becomes an outcome."""
+        """Run the line, and apply changes of parameters meanwhile: not before, and not after."""
+        async with open_hidden_nursery() as nursery:
+            nursery.start_soon(self._updates.run)
+            outcome = await self._run_line()
+            nursery.cancel_scope.cancel()
+        return outcome
+
+    async def _run_line(self) -> Outcome:
+        """The one place where what a station raises becomes an outcome."""
         outcome = Outcome(End.INPUT_ENDED)
         try:
             async with trio.open_nursery() as nursery:
@@ -181,28 +194,45 @@ class Stream:
     async def update_params(self, params: Mapping[str, Any]) -> None:
         """Change parameters: ours take effect here, the others go to the processor.
 
-        ``ValueError``: one is wrong, and nothing was changed. A processor that fails over its own
-        is reported, not raised.
+        Waits until they have, behind those that came before; several that wait are applied as one
+        (``updates``). Cancelling gives up the waiting alone. ``ParamsError``: one is wrong.
+        ``HandlerError``: the processor refuses them. Nothing has changed then.
         """
-        checked = self._checked(params)
-        self._wish(checked)
-        others = {key: value for key, value in checked.items() if key not in OURS}
-        self.params.update(others)
-        if others:
-            try:
-                await self.handlers.update_params(others)
-            except HandlerError as error:
-                self._reports.tell("update_params", error)
-        self._events.life("params_updated", params=checked)
+        await self._updates.make(params)
 
     def _checked(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """What is ours keeps the rules of the settings, also where nobody else checks."""
         checked = dict(self._check_params(params))
+        ours = {key: value for key, value in checked.items() if key in OURS}
+        others = {key: value for key, value in checked.items() if key not in OURS}
         try:
-            evolve(self.settings, **{key: checked[key] for key in OURS & checked.keys()})
-        except TypeError as error:
-            raise ValueError(str(error)) from error
-        return checked
+            evolve(self.settings, **ours)
+        except (TypeError, ValueError) as error:
+            raise ParamsError(str(error)) from error
+        return ours | self.handlers.changed_params(self.params, others)
+
+    async def _apply(self, params: Mapping[str, Any]) -> None:
+        """Make a change: the processor first, for it may refuse."""
+        checked = self._checked(params)
+        ours = {key: value for key, value in checked.items() if key in OURS}
+        others = {key: value for key, value in checked.items() if key not in OURS}
+        if others:
+            try:
+                await self._hand_over(others)
+            except HandlerError as error:
+                self._reports.tell("update_params", error)
+                raise
+        self.params.update(others)
+        self.own_params.update(ours)
+        self._wish(ours)
+        self._events.life("params_updated", params=checked)
+
+    async def _hand_over(self, params: Mapping[str, Any]) -> None:
+        patience = self.settings.policy.handler_timeout
+        with trio.move_on_after(patience) as scope:
+            await self.handlers.update_params(params, self.params)
+        if scope.cancelled_caught:
+            raise HandlerError("the parameter updater", f"gave no answer within {patience:g} s")
 
     def _wish(self, params: Mapping[str, Any]) -> None:
         wishes = self._line.wishes
@@ -211,7 +241,7 @@ class Stream:
         if "detect_out_resolution" in params:
             wishes.keep_size = not params["detect_out_resolution"]
 
-    def _refuse_control(self, reason: str) -> None:
+    def _refuse(self, reason: str) -> None:
         self._events.life("error", message=reason)
 
 
