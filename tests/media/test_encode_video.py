@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import av
 import numpy as np
 import pytest
 import torch
 
-from trickle_core.mpegts.nal import nal_type, nal_units
+from trickle_core.mpegts.nal import nal_type, nal_units, parameter_sets
 from trickle_core.mpegts.units import AccessUnit, Codec, ElementaryStream
 from trickle_trio.media.colour import BT709, Colour
 from trickle_trio.media.decode import VideoDecoder
@@ -224,6 +225,30 @@ def test_h265_works_the_same(footage: Footage) -> None:
     assert encoder.stream.codec is Codec.H265
     assert [unit.key for unit in units] == [True, False, True, False]
     assert [out.timestamp for out in shown(units[2:], Codec.H265)] == [6000, 9000]
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+@pytest.mark.parametrize("rate", [Fraction(10), Fraction(60)])
+def test_no_frame_rate_is_told_that_is_only_a_guess(
+    footage: Footage, codec: str, rate: Fraction
+) -> None:
+    encoder = VideoEncoder(VideoEncoderSettings(codec=codec, frame_rate=rate))
+    units = encoded(encoder, frames(footage, 6))
+    reader = av.CodecContext.create(encoder.stream.codec.value, "r")
+    assert isinstance(reader, av.VideoCodecContext)
+    for unit in units:
+        reader.decode(av.Packet(unit.data))
+    assert not reader.framerate
+    assert len(shown(units, encoder.stream.codec)) == 6
+
+
+def test_parameters_that_are_chosen_go_beside_ours(footage: Footage) -> None:
+    settings = VideoEncoderSettings(codec="libx265", options={"x265-params": "ref=2"})
+    encoder = VideoEncoder(settings)
+    given = frames(footage, 4)
+    units = [unit for n, frame in enumerate(given) for unit in encoder.encode(frame, key=n == 2)]
+    assert parameter_sets(units[2].data, Codec.H265).sps
+    assert len(shown(units[2:], Codec.H265)) == 2
 
 
 def test_b_frames_keep_decoding_time_before_showing_time(footage: Footage) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit, Codec, ElementaryStream
 from trickle_trio.stream.borders import PATIENCE, Borders, Place, Segment
-from trickle_trio.stream.interleave import FIRST_PICTURE, HELD, OVERLAP, Interleaver
+from trickle_trio.stream.interleave import HELD, LONGEST, OVERLAP, Interleaver
 
 VIDEO = ElementaryStream(0x100, Codec.H264)
 SOUND = ElementaryStream(0x101, Codec.AAC)
@@ -58,23 +58,50 @@ class TestInterleaver:
             ]
 
     @given(tracks(CLOCK_RATE), st.floats(0, 1))
-    def test_sound_is_never_held_longer_than_the_bound(
+    def test_sound_is_never_held_longer_than_the_bounds(
         self, units: list[AccessUnit], step: float
     ) -> None:
-        order, held = Interleaver(WAIT), dict[int, float]()
+        order, held, seen = Interleaver(WAIT), dict[int, float](), 0.0
         for n, unit in enumerate([picture(0), *units]):
             now = n * step
+            seen = now if unit.stream is VIDEO else seen
             held |= {unit.pts: now} if unit.stream is SOUND else {}
             for ready in order.put(unit, now):
                 held.pop(ready.pts if ready.stream is SOUND else -1, None)
-            assert all(now - came < WAIT for came in held.values())
+            assert all(now - came < LONGEST for came in held.values())
+            assert all(now - max(came, seen) < WAIT for came in held.values())
+
+    def test_sound_waits_for_pictures_that_come_late_as_long_as_they_come(self) -> None:
+        """A handler that takes three seconds a picture, and has two of them in hand."""
+        order = Interleaver(WAIT)
+        order.put(picture(0, key=True), 0.0)
+        written = []
+        for n in range(1, 200):
+            now = n / 20
+            written += order.put(sound(n * CLOCK_RATE // 20), now)
+            if now > 3:
+                written += order.put(picture((n - 60) * CLOCK_RATE // 20), now)
+            elif n % 19 == 0:
+                written += order.put(picture(n), now)
+        seen = 0
+        for unit in written:
+            seen = unit.pts if unit.stream is VIDEO else seen
+            assert unit.pts <= seen
+
+    def test_when_pictures_stop_sound_goes_on_after_the_wait(self) -> None:
+        order = Interleaver(WAIT)
+        order.put(picture(0), 0.0)
+        assert order.put(sound(1), 0.5) == []
+        assert order.put(sound(2), 1.4) == []
+        assert order.put(sound(3), 1.5) == [sound(1)]
+        assert order.put(sound(4), 2.5) == [sound(2), sound(3)]
 
     def test_before_the_first_picture_of_all_sound_waits_longer_but_not_for_ever(self) -> None:
         order = Interleaver(WAIT)
         assert order.put(sound(0), 0.0) == []
-        assert order.put(sound(1), FIRST_PICTURE - 0.1) == []
-        assert order.put(sound(2), FIRST_PICTURE) == [sound(0)]
-        assert order.put(picture(1), FIRST_PICTURE) == [picture(1), sound(1)]
+        assert order.put(sound(1), LONGEST - 0.1) == []
+        assert order.put(sound(2), LONGEST) == [sound(0)]
+        assert order.put(picture(1), LONGEST) == [picture(1), sound(1)]
 
     def test_sound_that_comes_all_at_once_waits_for_the_pictures_that_follow(self) -> None:
         order = Interleaver(WAIT)

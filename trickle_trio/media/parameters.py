@@ -7,6 +7,7 @@ RFC 6381.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from attrs import frozen
@@ -88,7 +89,7 @@ def video_parameters(key: bytes) -> VideoParameters:
     if not sps or not pps:
         raise UnreadableParametersError("a key picture without its parameter sets")
     try:
-        picture = _Sps.read(sps[0])
+        picture = _Sps.read(_Bits(unescaped(sps[0][1:])))
     except IndexError as error:
         raise UnreadableParametersError("a sequence parameter set that is cut off") from error
     return VideoParameters(
@@ -100,6 +101,43 @@ def video_parameters(key: bytes) -> VideoParameters:
         picture.luma_depth,
         picture.chroma_depth,
     )
+
+
+def without_timing(sps: bytes) -> bytes:
+    """Return an H.264 SPS that does not tell a frame rate (E.1.1), where any rate would be a guess.
+
+    The SPS itself comes back where it tells none, or cannot be read.
+    """
+    bits = _Bits(unescaped(sps[1:]))
+    try:
+        _Sps.read(bits)
+        tells = _find_timing(bits)
+    except (IndexError, UnreadableParametersError):
+        return sps
+    return sps[:1] + escaped(bits.without(_TIMING)) if tells else sps
+
+
+_TIMING: Final = 32 + 32 + 1
+"""Bits behind the flag: num_units_in_tick, time_scale, fixed_frame_rate_flag."""
+_EXTENDED_SAR: Final = 255
+
+
+def _find_timing(bits: _Bits) -> bool:
+    """Read on from the end of an SPS's own fields up to the flag that timing follows; gives the flag."""
+    if not bits.take(1):
+        return False
+    if bits.take(1) and bits.take(8) == _EXTENDED_SAR:
+        bits.take(32)
+    if bits.take(1):  # overscan
+        bits.take(1)
+    if bits.take(1):  # video signal type
+        bits.take(4)
+        if bits.take(1):
+            bits.take(24)
+    if bits.take(1):  # chroma location
+        bits.golomb()
+        bits.golomb()
+    return bool(bits.take(1))
 
 
 def audio_parameters(unit: AccessUnit) -> AudioParameters:
@@ -155,8 +193,8 @@ class _Sps:
     chroma_depth: int
 
     @classmethod
-    def read(cls, unit: bytes) -> _Sps:
-        bits = _Bits(unescaped(unit[1:]))
+    def read(cls, bits: _Bits) -> _Sps:
+        """Read up to what the picture's usability is told in (VUI)."""
         profile = bits.take(8)
         bits.take(16)
         bits.golomb()
@@ -221,6 +259,11 @@ def unescaped(data: bytes) -> bytes:
     return data.replace(b"\0\0\3", b"\0\0")
 
 
+def escaped(data: bytes) -> bytes:
+    """Put them in."""
+    return re.sub(rb"\0\0(?=[\0-\3])", b"\0\0\3", data)
+
+
 class _Bits:
     """Bits from the most significant one on. ``IndexError`` behind the end."""
 
@@ -235,6 +278,14 @@ class _Bits:
             value = value << 1 | (byte >> (7 - (self._position & 7))) & 1
             self._position += 1
         return value
+
+    def without(self, count: int) -> bytes:
+        """The bytes with the flag that was read last cleared, and so many bits behind it taken out."""
+        bits = "".join(f"{byte:08b}" for byte in self._data)
+        bits = bits[: self._position - 1] + "0" + bits[self._position + count :]
+        bits = bits.rstrip("0")  # up to the stop bit (7.3.2.11)
+        bits += "0" * (-len(bits) % 8)
+        return int(bits, 2).to_bytes(len(bits) // 8)
 
     def golomb(self) -> int:
         """Read ``ue(v)`` (H.264, 9.1)."""

@@ -2,7 +2,8 @@
 
 What an encoder is told here follows from live use: no look-ahead and no B-frames (each costs a picture's time), one
 thread (frame threads cost a picture's time each, and streams share the cores), parameter sets and an access unit
-delimiter in the stream itself, and key frames when the caller begins a segment, not where the picture changes.
+delimiter in the stream itself, and key frames when the caller begins a segment, not where the picture changes. No frame
+rate is told in the stream: it is the input's, may change, and is not known when the encoder is opened.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from av.codec.context import CodecContext
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
-from trickle_core.mpegts.units import AccessUnit, ElementaryStream
+from trickle_core.mpegts.nal import parameter_sets
+from trickle_core.mpegts.units import AccessUnit, Codec, ElementaryStream
 from trickle_trio.media.contexts import (
     TIME_BASE,
     RefusedOptionError,
@@ -27,6 +29,7 @@ from trickle_trio.media.contexts import (
     open_encoder,
 )
 from trickle_trio.media.convert import Look
+from trickle_trio.media.parameters import without_timing
 from trickle_trio.media.pixels import UnreadablePixelsError
 from trickle_trio.media.video_frame import VideoFrame
 
@@ -50,7 +53,8 @@ LIVE_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "preset": "ultrafast",
         "tune": "zerolatency",
         "forced-idr": "1",
-        "x265-params": "log-level=none:aud=1:repeat-headers=1:scenecut=0:pools=none:frame-threads=1",
+        "x265-params": "log-level=none:aud=1:repeat-headers=1:scenecut=0:pools=none:frame-threads=1"
+        ":vui-timing-info=0",
     },
 }
 """Options of encoders that we know; ``settings.options`` override them."""
@@ -217,7 +221,7 @@ class _Opened:
             frame.colour,
         )
         context = _context(settings, look, frame.pixel_aspect)
-        open_encoder(context, _options(settings, look), settings.options)
+        open_encoder(context, _options(settings, look), _asked_for(settings))
         return cls(context, look, frame.pixel_aspect, stream)
 
     def suits(self, frame: VideoFrame) -> bool:
@@ -244,8 +248,17 @@ class _Opened:
         for packet in packets:
             pts = cast("int", packet.pts)
             dts = pts if packet.dts is None else min(packet.dts, pts)
-            units.append(AccessUnit(self._stream, bytes(packet), pts, dts, key=packet.is_keyframe))
+            data = self._untimed(bytes(packet)) if packet.is_keyframe else bytes(packet)
+            units.append(AccessUnit(self._stream, data, pts, dts, key=packet.is_keyframe))
         return units
+
+    def _untimed(self, key: bytes) -> bytes:
+        """A key picture whose parameter sets tell no frame rate; of H.265's, an option sees to that."""
+        if self._stream.codec is not Codec.H264:
+            return key
+        for sps in parameter_sets(key, Codec.H264).sps:
+            key = key.replace(sps, without_timing(sps), 1)
+        return key
 
 
 def even_size(frame: VideoFrame) -> tuple[int, int]:
@@ -272,6 +285,15 @@ def _context(
     context.color_primaries, context.color_trc = look.colour.primaries, look.colour.transfer
     context.thread_count = settings.threads
     return context
+
+
+def _asked_for(settings: VideoEncoderSettings) -> dict[str, str]:
+    """The options that the user chose. Lists of parameters go behind ours: of two, the later one counts."""
+    ours = LIVE_OPTIONS.get(settings.codec, {})
+    return {
+        key: f"{ours[key]}:{value}" if key in ours and key.endswith("-params") else value
+        for key, value in settings.options.items()
+    }
 
 
 def _options(settings: VideoEncoderSettings, look: Look) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """In which order pictures and sound are written.
 
 Sound is ready before the picture of the same moment, because nobody processes it. It waits for that
-picture, so that a segment has the sound that belongs to it; but never for longer than a bound, so
-that sound goes on when the picture stops.
+picture, so that a segment has the sound that belongs to it: as long as pictures come, also when they
+come late, because the handler takes its time or the stream began inside a long segment and gets
+seconds of sound at once. When they stop, sound goes on without them.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from attrs import define, field
 
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit
 
-FIRST_PICTURE: Final = 10.0
-"""Seconds that sound waits for the first picture of all, which a model may keep for long. Nothing is
-being written yet that could be held up, and without its sound that picture would begin mute.
+LONGEST: Final = 10.0
+"""Seconds that sound waits at most, whatever comes. So long it also waits for the first picture of
+all, which a model may keep for long: nothing is being written yet that could be held up, and without
+its sound that picture would begin mute.
 """
 
 HELD: Final = 2048
@@ -31,20 +33,22 @@ would be missing where a segment begins with it. No codec of ours has longer fra
 class Interleaver:
     """Coded units in, as they become ready; out, in the order to write them.
 
-    Sound waits ``wait`` seconds for its picture at most, by the clock and not by its own time: a stream
-    that begins inside a long segment gets seconds of sound at once, and the pictures come a moment
-    later.
+    Sound waits until its picture is there, or no picture has come for ``wait`` seconds.
     """
 
     wait: float
     has_picture: bool = True
     _picture: int | None = None
+    """How far pictures have come."""
+    _came: float = 0.0
+    """When the last one did."""
     _held: deque[tuple[float, AccessUnit]] = field(factory=deque)
 
     def put(self, unit: AccessUnit, now: float) -> list[AccessUnit]:
         """Take a unit; returns what can be written now."""
         if unit.stream.codec.is_video:
             self._picture = unit.dts  # pictures that are copied may be reordered
+            self._came = now
             ready = self._release(now)
             before = sum(sound.pts <= unit.dts - OVERLAP for sound in ready)
             return [*ready[:before], unit, *ready[before:]]
@@ -66,5 +70,6 @@ class Interleaver:
     def _may_go(self, now: float, came: float, unit: AccessUnit) -> bool:
         if self._picture is not None and unit.pts <= self._picture:
             return True
-        patience = FIRST_PICTURE if self._picture is None else self.wait
-        return now - came >= patience or len(self._held) > HELD
+        if now - came >= LONGEST or len(self._held) > HELD:
+            return True
+        return self._picture is not None and now - max(came, self._came) >= self.wait
