@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 OUTSIDE: tuple[set[str], ...] = (
     {"attrs"},
     {"attrs", "trio", "httpx", "h11"},
-    {"attrs", "av", "numpy", "torch"},
+    {"PIL", "attrs", "av", "numpy", "torch"},
     {"attrs", "trio", "numpy", "torch", "msgspec"},
     {"attrs", "trio", "httpx", "outcome"},
     {"attrs", "trio", "quart", "quart_trio", "hypercorn", "werkzeug"}

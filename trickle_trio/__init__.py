@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from trickle_trio.media.frames import VideoOutput as VideoOutput
     from trickle_trio.processor import FrameProcessor as FrameProcessor
     from trickle_trio.processor import HandlerError as HandlerError
+    from trickle_trio.processor import OverlayConfig as OverlayConfig
+    from trickle_trio.processor import OverlayMode as OverlayMode
     from trickle_trio.processor import StreamProcessor as StreamProcessor
     from trickle_trio.processor import VideoProcessingResult as VideoProcessingResult
     from trickle_trio.processor import Withheld as Withheld
@@ -68,6 +70,8 @@ _ROOMS: Final = {
     "processor": [
         "FrameProcessor",
         "HandlerError",
+        "OverlayConfig",
+        "OverlayMode",
         "StreamProcessor",
         "VideoProcessingResult",
         "Withheld",

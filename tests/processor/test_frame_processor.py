@@ -274,6 +274,9 @@ async def test_it_sends_to_the_stream_it_runs_in() -> None:
         def set_loading_overlay(self, enabled: bool) -> bool:
             return False
 
+        def set_loading_progress(self, progress: float | None, message: str | None = None) -> bool:
+            return False
+
     processor, link = Passthrough(), Link()
     as_processor(processor).attach(link)
     assert await processor.send_data("boxes")

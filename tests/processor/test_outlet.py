@@ -37,6 +37,9 @@ class Stream:
     def set_loading_overlay(self, enabled: bool) -> bool:
         return self.take(enabled)
 
+    def set_loading_progress(self, progress: float | None, message: str | None = None) -> bool:
+        return self.take((progress, message))
+
 
 class Sender(SendsToStream):
     def __init__(self) -> None:
@@ -63,6 +66,8 @@ async def test_everything_reaches_the_stream(frame: VideoFrame) -> None:
     assert await sender.send_monitoring_event({"type": "mine"})
     assert await sender.send_input_frame(frame)
     assert sender.set_loading_overlay(True)
+    assert sender.set_loading_progress(0.5)
+    assert sender.set_loading_progress(None, "nearly there")
     assert stream.got == [
         "plain text",
         '{"boxes": [1, 2], "none": null}',
@@ -70,6 +75,8 @@ async def test_everything_reaches_the_stream(frame: VideoFrame) -> None:
         ({"type": "mine"}, "stream_trace"),
         frame,
         True,
+        (0.5, None),
+        (None, "nearly there"),
     ]
 
 
@@ -79,22 +86,23 @@ async def everything(sender: Sender, frame: VideoFrame) -> list[bool]:
         await sender.send_monitoring_event({}, "x"),
         await sender.send_input_frame(frame),
         sender.set_loading_overlay(True),
+        sender.set_loading_progress(0.5),
     ]
 
 
 async def test_without_a_stream_nothing_was_sent(frame: VideoFrame) -> None:
     sender, stream = Sender(), Stream()
-    assert await everything(sender, frame) == [False] * 4
+    assert await everything(sender, frame) == [False] * 5
     sender.outlet.attach(stream)
     sender.outlet.detach(stream)
-    assert await everything(sender, frame) == [False] * 4
+    assert await everything(sender, frame) == [False] * 5
     assert stream.got == []
 
 
 async def test_what_the_stream_cannot_take_is_told(frame: VideoFrame) -> None:
     sender = Sender()
     sender.outlet.attach(Stream(full=True))
-    assert await everything(sender, frame) == [False] * 4
+    assert await everything(sender, frame) == [False] * 5
 
 
 async def test_data_that_json_cannot_hold_is_refused_where_it_is_sent() -> None:

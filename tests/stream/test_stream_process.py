@@ -26,12 +26,15 @@ from trickle_trio.processor import (
 from trickle_trio.stream.ending import End, StreamEnds
 from trickle_trio.stream.events import Events
 from trickle_trio.stream.meters import Drop, Meters
-from trickle_trio.stream.process import PictureHandling, Wishes
+from trickle_trio.stream.overlay import Overlay
+from trickle_trio.stream.process import PictureHandling
 from trickle_trio.stream.reports import WINDOW, FaultReports
 from trickle_trio.stream.settings import Pace, StreamPolicy
 from trickle_trio.stream.throttle import Throttle
+from trickle_trio.stream.times import RisingTimes
 from trickle_trio.stream.waiting import WaitingFrames
 from trickle_trio.stream.watchdog import Watchdog
+from trickle_trio.stream.wishes import Wishes
 
 STEP = 3000
 POLICY = StreamPolicy(handler_timeout=2.0, handler_strikes=3)
@@ -70,7 +73,9 @@ class Bench:
             self.reports.append((source, error))
 
         watchdog = Watchdog(self.policy, report)
-        return PictureHandling(self.handlers, self.wishes, self.meters, watchdog)
+        times = RisingTimes()
+        overlay = Overlay(None, Pace.EVERY_FRAME, self.wishes, times, self.meters)
+        return PictureHandling(self.handlers, self.wishes, self.meters, watchdog, overlay, times)
 
     def times(self) -> list[int]:
         return [each.timestamp // STEP for each in self.out]

@@ -22,6 +22,7 @@ from trickle_trio.processor.handler import HandlerStatistics
 from trickle_trio.processor.handlers import Handlers
 from trickle_trio.processor.hosting import service_hook
 from trickle_trio.processor.loading import LoadState
+from trickle_trio.processor.options import OverlayConfig, OverlayMode
 from trickle_trio.processor.outlet import StreamLink
 from trickle_trio.processor.results import VideoProcessingResult, Withheld
 
@@ -31,6 +32,8 @@ __all__ = [
     "HandlerStatistics",
     "Handlers",
     "LoadState",
+    "OverlayConfig",
+    "OverlayMode",
     "ParamsError",
     "Processor",
     "StreamLink",

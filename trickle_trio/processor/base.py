@@ -11,6 +11,7 @@ from trickle_trio.media.frames import AudioFrame, VideoFrame
 from trickle_trio.processor.decorators import HandlerKind, find_marked
 from trickle_trio.processor.handler import Handler
 from trickle_trio.processor.handlers import Handlers, make_handlers
+from trickle_trio.processor.options import OverlayConfig
 from trickle_trio.processor.outlet import Outlet, SendsToStream
 from trickle_trio.processor.params import declared_by
 
@@ -57,6 +58,9 @@ class FrameProcessor(SendsToStream):
     by the decorators count too. An attrs class called ``Params`` inside the subclass declares its parameters; see
     ``processor.params``. ``kwargs`` go to ``load_model``, under those that come with the call.
     """
+
+    overlay_config: OverlayConfig | None = None
+    """Set it on the class or the instance, and streams have a loading overlay, which comes by itself."""
 
     def __init__(self, **kwargs: Any) -> None:
         self._trickle.load_defaults.update(kwargs)
@@ -120,6 +124,7 @@ class FrameProcessor(SendsToStream):
                 outlet=state.outlet,
                 load_defaults=state.load_defaults,
                 params=declared_by(type(self)),
+                overlay_config=self.overlay_config,
             )
         return state.handlers
 

@@ -11,6 +11,7 @@ import trio
 from trickle_trio.processor.decorators import HandlerKind, find_marked
 from trickle_trio.processor.handlers import Handlers, make_handlers
 from trickle_trio.processor.hosting import Runner, service_hook
+from trickle_trio.processor.options import OverlayConfig
 from trickle_trio.processor.outlet import Outlet, SendsToStream
 from trickle_trio.processor.params import declared_by
 from trickle_trio.processor.signatures import long_name
@@ -32,6 +33,7 @@ class StreamProcessor(SendsToStream):
     """Functions put together to a processor that can run its own service.
 
     ``params``: an attrs class that says which parameters there are; see ``processor.params``.
+    ``overlay_config``: its streams have a loading overlay, which comes by itself.
     ``options`` beyond those named here go to the service as they are. Raises TypeError at once for a function that
     cannot be called as what it is given for, and where neither video nor audio is handled.
     """
@@ -48,6 +50,7 @@ class StreamProcessor(SendsToStream):
         params: type[Any] | None = None,
         name: str | None = None,
         port: int = 8000,
+        overlay_config: OverlayConfig | None = None,
         **options: Any,
     ) -> None:
         _refuse_misspelt(options)
@@ -65,7 +68,11 @@ class StreamProcessor(SendsToStream):
         self.options: Mapping[str, Any] = options
         self._outlet_here = Outlet()
         self._handlers = make_handlers(
-            self.name, functions, outlet=self._outlet_here, params=params
+            self.name,
+            functions,
+            outlet=self._outlet_here,
+            params=params,
+            overlay_config=overlay_config,
         )
 
     @classmethod
@@ -81,7 +88,9 @@ class StreamProcessor(SendsToStream):
             raise TypeError(
                 f"{handlers!r} has no handlers; expected methods marked by @video_handler or @audio_handler"
             )
-        arguments = {_ARGUMENTS[kind]: function for kind, function in functions.items()}
+        arguments: dict[str, Any] = {
+            _ARGUMENTS[kind]: function for kind, function in functions.items()
+        }
         named: dict[str, Any] = {"name": name or type(handlers).__name__, "port": port}
         return cls(**{"params": declared_by(handlers)} | arguments | named | options)
 

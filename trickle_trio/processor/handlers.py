@@ -16,6 +16,7 @@ from trickle_trio.processor.foresight import import_tensors
 from trickle_trio.processor.gate import FrameGate
 from trickle_trio.processor.handler import Handler, HandlerStatistics
 from trickle_trio.processor.loading import LoadState, ModelLoad
+from trickle_trio.processor.options import OverlayConfig
 from trickle_trio.processor.outlet import Outlet, StreamLink
 from trickle_trio.processor.params import JsonSchema, ParamsClass, means
 from trickle_trio.processor.results import VideoProcessingResult, audio_result, video_result
@@ -33,8 +34,8 @@ class Handlers:
     """A processor as the pipeline calls it: one stream at a time, one model, any number of streams one after another.
 
     ``name``: how messages call the processor. ``loaders`` run in their order, with ``load_defaults`` under whatever
-    keywords ``load`` is given. All methods may be cancelled at any point. A handler that hangs is the caller's to
-    time: give the call a deadline.
+    keywords ``load`` is given. ``overlay_config``: the loading overlay that its streams have, which comes by itself.
+    All methods may be cancelled at any point. A handler that hangs is the caller's to time: give the call a deadline.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Handlers:
     _load_defaults: Mapping[str, Any] = field(default=_NO_DEFAULTS, kw_only=True)
     params: ParamsClass | None = field(default=None, kw_only=True)
     """The parameters that the processor declares, if it does."""
+    overlay_config: OverlayConfig | None = field(default=None, kw_only=True)
     _model: ModelLoad = field(init=False)
     _gate: FrameGate = field(factory=FrameGate, init=False)
     _phase: _Phase = field(default=_Phase.IDLE, init=False)
@@ -212,6 +214,7 @@ def make_handlers(
     outlet: Outlet | None = None,
     load_defaults: Mapping[str, Any] = _NO_DEFAULTS,
     params: type[Any] | None = None,
+    overlay_config: OverlayConfig | None = None,
 ) -> Handlers:
     """Put a processor together from functions: one a kind, and loaders in their order before the one among them.
 
@@ -232,6 +235,7 @@ def make_handlers(
         outlet=outlet or Outlet(),
         load_defaults=load_defaults,
         params=_declared(name, made.values(), params),
+        overlay_config=overlay_config,
     )
 
 

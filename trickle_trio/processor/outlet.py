@@ -35,6 +35,10 @@ class StreamLink(Protocol):
         """Show the loading overlay, or leave it to its rules."""
         ...
 
+    def set_loading_progress(self, progress: float | None, message: str | None = None) -> bool:
+        """Say how far the loading is. May be called from any thread."""
+        ...
+
 
 @define(eq=False)
 class Outlet:
@@ -105,6 +109,18 @@ class SendsToStream:
         return await link.send_input_frame(frame)
 
     def set_loading_overlay(self, enabled: bool) -> bool:  # noqa: FBT001  the users' signature
-        """Show the loading overlay, or leave it to its rules again. Never blocks; any thread may call it."""
+        """Show the loading overlay from the next frame on, or leave it to its rules again.
+
+        While it is shown so, frames do not reach the handler. Never blocks; any thread may call it.
+        """
         link = self._outlet.link
         return link is not None and link.set_loading_overlay(enabled)
+
+    def set_loading_progress(self, progress: float | None, message: str | None = None) -> bool:
+        """Say on the loading overlay how far it is: 0..1, or None where nobody knows; and with which words.
+
+        A message of None leaves that as it is; it does not make the overlay appear. Never blocks; any thread may call
+        it. Raises TypeError or ValueError for what is no number, or no text.
+        """
+        link = self._outlet.link
+        return link is not None and link.set_loading_progress(progress, message)

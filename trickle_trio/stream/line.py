@@ -25,16 +25,19 @@ from trickle_trio.stream.events import Events
 from trickle_trio.stream.farewell import finish_within
 from trickle_trio.stream.ingest import Ingest
 from trickle_trio.stream.meters import Meters, StreamStatistics
+from trickle_trio.stream.overlay import Overlay
 from trickle_trio.stream.passing import PicturePassing
-from trickle_trio.stream.process import PictureHandling, Wishes
+from trickle_trio.stream.process import PictureHandling
 from trickle_trio.stream.settings import StreamSettings
 from trickle_trio.stream.sound import SoundHandling
 from trickle_trio.stream.step import SoundProgress
 from trickle_trio.stream.tap import Tap
 from trickle_trio.stream.throttle import Throttle
+from trickle_trio.stream.times import RisingTimes
 from trickle_trio.stream.tracks import Tracks
 from trickle_trio.stream.waiting import WaitingFrames, WaitingSound
 from trickle_trio.stream.watchdog import Report, Watchdog
+from trickle_trio.stream.wishes import Wishes
 
 UNITS_WAITING: Final = 64
 """Coded units between two stations: about a second, and no more than the network's own buffers
@@ -56,8 +59,10 @@ class Line:
     input_tap: Tap = field(factory=Tap)
     output_tap: Tap = field(factory=Tap)
     wishes: Wishes = field(init=False)
+    overlay: Overlay = field(init=False)
     frames: WaitingFrames = field(init=False)
     tracks: Tracks = field(init=False)
+    _times: RisingTimes = field(factory=RisingTimes, init=False)
     _input: Input | None = field(init=False)
     _output: Output | None = field(init=False)
 
@@ -69,7 +74,15 @@ class Line:
             not settings.detect_out_resolution,
             policy.fit,
         )
-        self.frames = WaitingFrames(policy.waiting_frames, policy.pace, self.meters)
+        self.overlay = Overlay(
+            settings.overlay or self.handlers.overlay_config,
+            policy.pace,
+            self.wishes,
+            self._times,
+            self.meters,
+        )
+        self.overlay.ask(settings.show_loading)
+        self.frames = WaitingFrames(policy.waiting_frames, policy.pace, self.meters, self.overlay)
         self.tracks = Tracks(
             codec_of(settings.video.codec),
             codec_of(settings.audio.codec) if self.handlers.handles_audio else None,
@@ -151,7 +164,8 @@ class Line:
 
     def _wants_frames(self) -> bool:
         """Whether pictures must be decoded though no handler looks at them."""
-        return self.wishes.size is not None or self.tracks.makes_picture
+        is_wanted = self.tracks.makes_picture or self.overlay.is_asked_for
+        return self.wishes.size is not None or is_wanted
 
     def _start_picture(
         self, nursery: trio.Nursery, pictures: trio.MemoryReceiveChannel[AccessUnit]
@@ -159,13 +173,21 @@ class Line:
         """Where processed frames come from."""
         processed_in, processed_out = trio.open_memory_channel[VideoFrame](FRAMES_READY)
         nursery.start_soon(PictureDecoding(self.frames, self.meters).run, pictures)
+        nursery.start_soon(self.overlay.run, processed_in.clone())
         nursery.start_soon(self._handle, processed_in)
         return processed_out
 
     async def _handle(self, processed: trio.MemorySendChannel[VideoFrame]) -> None:
         with processed:
             await self.handlers.prepare()
-            handling = PictureHandling(self.handlers, self.wishes, self.meters, self._watchdog())
+            handling = PictureHandling(
+                self.handlers,
+                self.wishes,
+                self.meters,
+                self._watchdog(),
+                self.overlay,
+                self._times,
+            )
             await handling.run(self.frames, processed)
 
     def _start_encoding(

@@ -11,6 +11,7 @@ from attrs import frozen
 from trickle_trio.media.frames import AudioFrame, VideoFrame
 from trickle_trio.stream.events import Events
 from trickle_trio.stream.outbox import Outbox
+from trickle_trio.stream.overlay import Overlay
 from trickle_trio.stream.times import stamped, ticks_of
 from trickle_trio.stream.tracks import Tracks
 from trickle_trio.stream.waiting import WaitingFrames
@@ -24,6 +25,7 @@ class Link:
     data: Outbox | None
     frames: WaitingFrames
     tracks: Tracks
+    overlay: Overlay
 
     def send_data(self, text: str) -> bool:
         """Queue a line for the data channel; False: there is none. Never blocks, for any thread."""
@@ -53,5 +55,14 @@ class Link:
         return await self.frames.put(stamped(frame, ticks))
 
     def set_loading_overlay(self, enabled: bool) -> bool:  # noqa: FBT001  the users' signature
-        """The overlay is not drawn yet."""
-        return False
+        """Show the loading overlay from the next frame on, or leave it to its rules again; False:
+        it is turned off by configuration. Any thread may call it.
+        """
+        return self.overlay.ask(enabled)
+
+    def set_loading_progress(self, progress: float | None, message: str | None = None) -> bool:
+        """Have the overlay say something else; False as above. Any thread may call it.
+
+        ``TypeError``, ``ValueError``: it cannot be said.
+        """
+        return self.overlay.say(progress, message)

@@ -31,6 +31,7 @@ class Drop(Enum):
     FRAMERATE = "above max_framerate"
     SLOW_HANDLER = "the handler is slower than the input"
     BURST = "it came in a burst, with more at once than may wait"
+    OVERLAID = "the loading overlay was shown in its place"
     WITHHELD = "the handler withheld it"
     OUT_OF_ORDER = "its time was not after that of the frame before"
     NO_OUTPUT = "the output could not be written"
@@ -79,11 +80,13 @@ class _Stage:
 class StreamStatistics:
     """A snapshot. Rates are a second, delays in milliseconds from a frame's arrival to its
     processed form's sending; ``input_state`` and ``output_state`` are values of ``Flow``.
+    ``overlay_frames`` were sent too, and are in nothing else that is said of the output's pictures.
     """
 
     seconds: float
     frames_in: int
     frames_out: int
+    overlay_frames: int
     audio_in: int
     audio_out: int
     ingress_video_fps: float
@@ -139,6 +142,8 @@ class Meters:
         self.input_since: float | None = None
         """Since when input has come without a longer gap."""
         self.video_in, self.video_out, self.sound_in, self.sound_out = (Rate() for _ in range(4))
+        self.overlay_frames = 0
+        self._overlaid: dict[int, None] = {}
         self._arrivals: dict[int, float] = {}
         self._delays: deque[float] = deque(maxlen=DELAYS_KEPT)
         self._stages: dict[str, _Stage] = {}
@@ -165,13 +170,23 @@ class Meters:
         return now
 
     def picture_left(self, pts: int) -> None:
-        """The processed form of the picture with this time has been sent."""
+        """What became of the picture with this time has been sent."""
         now = self.last_output = trio.current_time()
+        if self._overlaid and pts in self._overlaid:
+            del self._overlaid[pts]
+            self.overlay_frames += 1
+            return
         self.frames_out += 1
         self.video_out.count(now)
         arrived = self._arrivals.pop(pts, None)
         if arrived is not None:
             self._delays.append(now - arrived)
+
+    def overlay_left(self, pts: int) -> None:
+        """What has this time is none of the handler's pictures, and is not to be counted among them."""
+        self._overlaid[pts] = None
+        while len(self._overlaid) > ARRIVALS_KEPT:
+            del self._overlaid[next(iter(self._overlaid))]
 
     def sound_left(self) -> None:
         """A stretch of sound has been sent."""
@@ -252,6 +267,7 @@ class Meters:
             seconds=now - self.started,
             frames_in=self.frames_in,
             frames_out=self.frames_out,
+            overlay_frames=self.overlay_frames,
             audio_in=self.audio_in,
             audio_out=self.audio_out,
             ingress_video_fps=self.video_in.at(now),

@@ -75,7 +75,9 @@ class Stream:
         self._line = Line(settings, handlers, meters, self._events, self._reports.tell)
         self._beat = Beat(self._line, self._events, self._reports, lambda: self.params)
         data = self._outbox(data_outbox(data_url, meters)) if data_url else None
-        self._link = Link(self._events, data, self._line.frames, self._line.tracks)
+        self._link = Link(
+            self._events, data, self._line.frames, self._line.tracks, self._line.overlay
+        )
 
     def _outbox(self, outbox: Outbox) -> Outbox:
         self._outboxes.append(outbox)
@@ -240,6 +242,8 @@ class Stream:
         wishes.throttle.rate = params.get("max_framerate", wishes.throttle.rate)
         if "detect_out_resolution" in params:
             wishes.keep_size = not params["detect_out_resolution"]
+        if "show_loading" in params:
+            self._line.overlay.ask(params["show_loading"])
 
     def _refuse(self, reason: str) -> None:
         self._events.life("error", message=reason)

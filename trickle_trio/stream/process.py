@@ -12,24 +12,14 @@ from functools import partial
 import trio
 from attrs import define, field, frozen
 
-from trickle_trio.media.frames import Fit, VideoFrame
+from trickle_trio.media.frames import VideoFrame
 from trickle_trio.processor import Handlers, VideoProcessingResult
 from trickle_trio.stream.meters import Drop, Meters
-from trickle_trio.stream.throttle import Throttle
-from trickle_trio.stream.times import stamped, ticks_of
+from trickle_trio.stream.overlay import Overlay
+from trickle_trio.stream.times import RisingTimes, stamped, ticks_of
 from trickle_trio.stream.waiting import WaitingFrames
 from trickle_trio.stream.watchdog import Watchdog
-
-
-@define(eq=False)
-class Wishes:
-    """What was asked of the picture; may change while the stream runs."""
-
-    size: tuple[int, int] | None
-    throttle: Throttle
-    keep_size: bool
-    """The output keeps the size that the handler was given, whatever it returns."""
-    fit: Fit = Fit.COVER
+from trickle_trio.stream.wishes import Wishes
 
 
 @frozen(eq=False)
@@ -52,7 +42,8 @@ class PictureHandling:
     wishes: Wishes
     meters: Meters
     watchdog: Watchdog
-    _last: int = -1
+    overlay: Overlay
+    times: RisingTimes
     _taking: trio.Lock = field(factory=trio.Lock)
     _newest: trio.Event = field(factory=trio.Event)
     """The frame that was taken last has left."""
@@ -71,7 +62,7 @@ class PictureHandling:
 
     async def _work(self, frames: WaitingFrames, out: trio.MemorySendChannel[VideoFrame]) -> None:
         while (turn := await self._take(frames)) is not None:
-            given = self._fitted(turn.frame)
+            given = self.wishes.fitted(turn.frame)
             result = await self._process(given)
             await turn.before.wait()
             processed = self._finished(result, given, turn.ticks)
@@ -85,28 +76,36 @@ class PictureHandling:
         """
         async with self._taking:
             async for frame in frames:
-                if self.wishes.throttle.passes(frame.seconds):
+                if self.overlay.is_on and self.overlay.has_passed(frame):
+                    self.meters.drop(Drop.OVERLAID)
+                elif self.wishes.throttle.passes(frame.seconds):
                     turn = _Turn(frame, frame.timestamp, self._newest)
                     self._newest = turn.left
                     return turn
-                self.meters.drop(Drop.FRAMERATE)
+                else:
+                    self.meters.drop(Drop.FRAMERATE)
         return None
-
-    def _fitted(self, frame: VideoFrame) -> VideoFrame:
-        return frame.fitted(*self.wishes.size, self.wishes.fit) if self.wishes.size else frame
 
     async def _process(self, given: VideoFrame) -> VideoFrame | VideoProcessingResult:
         instead: VideoFrame | VideoProcessingResult = given
         with self.meters.stage("handler"):
-            return await self.watchdog.call("video", partial(self.handlers.video, given), instead)
+            result = await self.watchdog.call("video", partial(self.handlers.video, given), instead)
+        # Behind an overlay, nobody is shown the frame of a call that was given up.
+        is_answer = not (self.watchdog.strikes and self.overlay.is_shown)
+        return result if is_answer else VideoProcessingResult.WITHHELD
 
     def _finished(
         self, result: VideoFrame | VideoProcessingResult, given: VideoFrame, now: int
     ) -> VideoFrame | None:
         if isinstance(result, VideoProcessingResult):
             self.meters.drop(Drop.WITHHELD)
+            self.overlay.withheld()
             return None
-        return self._in_time(self._in_size(result, given), now)
+        processed = self._in_size(result, given)
+        if self.overlay.is_on and not self.overlay.answered(processed, given):
+            self.meters.drop(Drop.OVERLAID)
+            return None
+        return self._in_time(processed, now)
 
     def _in_size(self, result: VideoFrame, given: VideoFrame) -> VideoFrame:
         same = (result.width, result.height) == (given.width, given.height)
@@ -116,13 +115,16 @@ class PictureHandling:
 
     def _in_time(self, result: VideoFrame, now: int) -> VideoFrame | None:
         """Output time rises. A frame whose own time cannot be, because something as late has left,
-        or because nothing so late has come in, is shown in place of the frame it was made of.
+        or because nothing so late has come in, is shown in place of the frame it was made of; or,
+        where that is the overlay's, right behind.
         """
-        ticks = ticks_of(result)
-        if ticks is None or not self._last < ticks <= now:
+        last, ticks = self.times.last, ticks_of(result)
+        if ticks is None or not last < ticks <= now:
             ticks = now
-        if ticks <= self._last:
+        if ticks <= last:
+            ticks = self.overlay.place_behind(last)
+        if ticks is None:
             self.meters.drop(Drop.OUT_OF_ORDER)
             return None
-        self._last = ticks
+        self.times.last = ticks
         return stamped(result, ticks)

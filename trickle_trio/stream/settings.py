@@ -12,6 +12,7 @@ from trickle_trio.driver import channel_url
 from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
 from trickle_trio.media.fit import Fit
 from trickle_trio.media.pixels import SMALLEST
+from trickle_trio.processor import OverlayConfig
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -111,7 +112,9 @@ class StreamSettings:
     An address that is None is not used. ``width`` and ``height`` (pixels, both or neither): the
     size that the handler gets, by the policy's ``fit``; None: the input's. ``max_framerate``:
     frames a second at most. ``detect_out_resolution``: the output takes the size of the frames that
-    the handler returns; otherwise the size it was given. ``params``: what goes to the processor.
+    the handler returns; otherwise the size it was given. ``show_loading``: the loading overlay is
+    shown from the start on, until it is turned off. ``overlay``: what it looks like, and that it
+    comes by itself; None: as the processor says. ``params``: what goes to the processor.
     ``ValueError``: an address is none of a channel, or is read and written, or there is only one
     side of a size.
     """
@@ -127,6 +130,7 @@ class StreamSettings:
     max_framerate: int = field(default=24, validator=[validators.ge(1), validators.le(60)])
     detect_out_resolution: bool = True
     show_loading: bool = False
+    overlay: OverlayConfig | None = None
     params: Mapping[str, Any] = field(factory=dict)
     policy: StreamPolicy = field(factory=StreamPolicy)
     video: VideoEncoderSettings = field(factory=VideoEncoderSettings)

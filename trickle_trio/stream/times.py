@@ -6,12 +6,22 @@ from copy import copy
 from fractions import Fraction
 from typing import Final, TypeVar
 
+from attrs import define
+
 from trickle_core.mpegts import CLOCK_RATE
 from trickle_trio.media.frames import AudioFrame, VideoFrame
 
 TIME_BASE: Final = Fraction(1, CLOCK_RATE)
 
 Frame = TypeVar("Frame", VideoFrame, AudioFrame)
+
+
+@define(eq=False)
+class RisingTimes:
+    """The order in which pictures leave: each later than the one before, whoever made it."""
+
+    last: int = -1
+    """The time of the picture that left last, in 1/90000 s."""
 
 
 def ticks_of(frame: VideoFrame | AudioFrame) -> int | None:

@@ -7,6 +7,7 @@ counts, nothing goes, and whoever brings more has to wait.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -16,6 +17,7 @@ from attrs import define, field
 from trickle_core.mpegts import AccessUnit
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.stream.meters import Drop, Meters
+from trickle_trio.stream.overlay import Overlay
 from trickle_trio.stream.settings import Pace
 
 SOUNDS: Final = 1024
@@ -31,11 +33,13 @@ class WaitingFrames:
     When there is no room, the oldest goes (live), or the decoder waits (every frame). Where more
     media came than time has passed since, that is the input's doing: a stream that begins inside a
     long segment gets all of that segment's frames at once, and so does one whose input had stalled.
+    ``overlay`` sees each frame, and may keep it.
     """
 
     room: int
     pace: Pace
     meters: Meters
+    overlay: Overlay | None = None
     _put: trio.MemorySendChannel[VideoFrame] = field(init=False)
     _get: trio.MemoryReceiveChannel[VideoFrame] = field(init=False)
     _came: deque[float] = field(init=False)
@@ -48,7 +52,9 @@ class WaitingFrames:
     async def put(self, frame: VideoFrame) -> bool:
         """Add a frame; False: it is too late for that. Blocks only where every frame counts."""
         try:
-            if self.pace is Pace.EVERY_FRAME:
+            if self.overlay and self.overlay.is_on and await self.overlay.take(frame):
+                self._clear()
+            elif self.pace is Pace.EVERY_FRAME:
                 await self._put.send(frame)
             else:
                 self._push(frame)
@@ -67,6 +73,13 @@ class WaitingFrames:
             is_burst = seconds < (frame.seconds - oldest.seconds) / 2
             self.meters.drop(Drop.BURST if is_burst else Drop.SLOW_HANDLER)
 
+    def _clear(self) -> None:
+        """Nothing waits for a handler that is not to be called."""
+        with suppress(trio.WouldBlock):
+            while True:
+                self._get.receive_nowait()
+                self.meters.drop(Drop.OVERLAID)
+
     def __aiter__(self) -> trio.MemoryReceiveChannel[VideoFrame]:
         return self._get
 
@@ -81,6 +94,8 @@ class WaitingFrames:
     ) -> None:
         """No more frames will be put: the handler's station ends when those that wait are done."""
         self._put.close()
+        if self.overlay:
+            self.overlay.close()
 
 
 @define(eq=False)
