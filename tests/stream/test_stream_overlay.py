@@ -14,7 +14,7 @@ from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trickle_core.mpegts import CLOCK_RATE
-from trickle_trio.media.frames import VideoFrame
+from trickle_trio.media.frames import AudioFrame, VideoFrame
 from trickle_trio.processor import (
     FrameProcessor,
     OverlayConfig,
@@ -22,6 +22,7 @@ from trickle_trio.processor import (
     StreamProcessor,
     Withheld,
     as_processor,
+    audio_handler,
     video_handler,
 )
 from trickle_trio.stream.ending import End
@@ -301,7 +302,7 @@ class TestByHand:
         async def note(given: VideoFrame) -> VideoFrame:
             return whitened(given)
 
-        bench = Bench(note, config=None, pace=Pace.EVERY_FRAME)
+        bench = Bench(note, pace=Pace.EVERY_FRAME)
         await bench.run(
             40, {10: lambda: bench.overlay.ask(True), 30: lambda: bench.overlay.ask(False)}
         )
@@ -516,3 +517,18 @@ class TestWhole:
         assert len(run.parts) == pytest.approx(60 * kit.STEP / CLOCK_RATE / 0.5, abs=1)
         for part in run.parts:
             assert kit.play(part).seen
+
+    async def test_it_is_shown_over_a_picture_that_was_only_copied(
+        self, streaming: Any, kit: Any
+    ) -> None:
+        """A handler of sound alone does not decode the picture; the overlay makes it so."""
+
+        @audio_handler
+        async def hear(frame: AudioFrame) -> None:
+            return None
+
+        async with streaming(hear, show_loading=True) as run:
+            await run.feed(kit.footage(30))
+            await run.end()
+        assert run.stream.statistics().overlay_frames == 30
+        assert is_dim(run.played().greys())
