@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any
@@ -134,3 +136,34 @@ def test_a_call_given_up_before_its_thread_began_does_nothing() -> None:
     runner._work(call)
     assert began == []
     assert (runner.abandoned, runner.hung) == (0, 0)
+
+
+PROGRAM = """
+import threading, time, torch, trio
+from trickle_trio.processor.threads import ThreadRunner
+
+working = threading.Event()
+
+def work():
+    pixels = torch.zeros(1, 3, 256, 256)
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        working.set()
+        pixels = torch.nn.functional.avg_pool2d(pixels, 9, stride=1, padding=4)
+    print("done", flush=True)
+
+async def main():
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ThreadRunner(1).run, work)
+        await trio.to_thread.run_sync(working.wait)
+        nursery.cancel_scope.cancel()
+
+trio.run(main)
+"""
+
+
+def test_a_call_that_is_in_native_code_at_the_end_does_not_break_the_process() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "done\n", "")

@@ -20,6 +20,7 @@ from trickle_trio.processor.options import OverlayConfig
 from trickle_trio.processor.outlet import Outlet, StreamLink
 from trickle_trio.processor.params import JsonSchema, ParamsClass, means
 from trickle_trio.processor.results import VideoProcessingResult, audio_result, video_result
+from trickle_trio.processor.threads import ThreadRunner
 
 _NO_DEFAULTS: Final[Mapping[str, Any]] = {}
 
@@ -94,7 +95,7 @@ class Handlers:
         """
         handler = self._handlers.get(HandlerKind.VIDEO)
         if handler is not None and handler.asks_for_tensors:
-            await trio.to_thread.run_sync(import_tensors, abandon_on_cancel=True)
+            await ThreadRunner(1).run(import_tensors)
 
     async def video(self, frame: VideoFrame) -> VideoFrame | VideoProcessingResult:
         """Have a picture processed: what came of it, or ``Withheld`` for nothing.

@@ -3,18 +3,26 @@
 Python cannot end a thread. A call that is cancelled is therefore given up: the caller goes on at once, the thread runs
 on until its code returns, and is counted. It keeps its place in the limiter until then, so that a handler that hangs
 on every frame leaves ``capacity`` threads behind and not one a frame.
+
+At the end of the process such threads are waited for, a little. One that comes back from native code when Python is
+gone is ended in the middle of C++, which takes that for a fault: torch in a handler, Ctrl-C, and the exit code was 134.
 """
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import threading
+import time
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Final
 
 import trio
 from attrs import define, field
+
+LAST_WAIT: Final = 2.0
+"""Seconds that calls which were given up have at the end of the process, all together."""
 
 
 class _CallState(Enum):
@@ -31,6 +39,8 @@ class _Call:
     function: Callable[[], Any]
     state: _CallState = _CallState.WAITING
     result: Any = None
+    over: threading.Event | None = None
+    """Set at its end, where it was given up before."""
 
 
 @define(eq=False)
@@ -83,6 +93,9 @@ class ThreadRunner:
             self.hung -= unwanted
         if unwanted:
             _discard(call.result)
+        if call.over is not None:
+            _stragglers.discard(call)
+            call.over.set()
 
     def _give_up(self, call: _Call) -> None:
         with self._lock:
@@ -94,6 +107,9 @@ class ThreadRunner:
             hangs = before is _CallState.RUNNING
             self.abandoned += hangs
             self.hung += hangs
+            if hangs:
+                call.over = threading.Event()
+                _stragglers.add(call)
         return None
 
 
@@ -101,3 +117,15 @@ def _discard(result: Any) -> None:
     """Close a coroutine that nobody will await: Python warns of forgotten ones."""
     if inspect.iscoroutine(result):
         result.close()
+
+
+_stragglers: Final[set[_Call]] = set()
+"""Calls that were given up and still run."""
+
+
+@atexit.register
+def _wait_for_stragglers() -> None:
+    until = time.monotonic() + LAST_WAIT
+    for call in list(_stragglers):
+        if call.over is not None:
+            call.over.wait(max(until - time.monotonic(), 0))
