@@ -12,58 +12,81 @@ A frame's ``samples`` are [channels, samples], floats of -1..1 for what AAC and 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import trio
+from attrs import field, frozen
+from attrs.validators import ge, le
 from numpy.typing import NDArray
 
-from trickle_trio import AudioFrame, FrameProcessor, serve
+from trickle_trio import AudioFrame, audio_handler, param_updater, serve
 
 Samples = NDArray[np.float32]
 
 
-class Echo(FrameProcessor):
-    """Adds what was heard ``delay`` seconds ago, at ``level`` times its loudness."""
+class Echo:
+    """Adds what was heard a while ago."""
 
-    delay = 0.25
-    level = 0.5
+    @frozen
+    class Params:
+        """What may be asked for."""
+
+        delay: float = field(default=0.25, validator=[ge(0), le(5)])
+        """In seconds."""
+        level: float = field(default=0.5, validator=[ge(0), le(1)])
+        """How loud the echo is, compared to what it repeats."""
+
+    params = Params()
     past: Samples = np.zeros((1, 0), np.float32)
 
-    async def process_audio_async(self, frame: AudioFrame) -> AudioFrame:
+    @param_updater
+    async def change(self, params: Params) -> None:
+        """Take parameters."""
+        self.params = params
+
+    @audio_handler
+    async def sound(self, frame: AudioFrame) -> AudioFrame:
         """Mix the past in."""
-        length = round(self.delay * frame.rate)
+        length = round(self.params.delay * frame.rate)
         if self.past.shape != (frame.channels, length):
             self.past = np.zeros((frame.channels, length), np.float32)
         heard = np.concatenate((self.past, frame.samples), axis=1)
         self.past = heard[:, frame.nb_samples :]
-        return frame.replace_samples(frame.samples + self.level * heard[:, : frame.nb_samples])
-
-    async def update_params(self, params: dict[str, Any]) -> None:
-        """Take ``delay`` (seconds, up to 5) and ``level`` (0 to 1)."""
-        self.delay = min(max(float(params.get("delay", self.delay)), 0.0), 5.0)
-        self.level = min(max(float(params.get("level", self.level)), 0.0), 1.0)
+        echo = self.params.level * heard[:, : frame.nb_samples]
+        return frame.replace_samples(frame.samples + echo)
 
 
-class Pitch(FrameProcessor):
-    """Makes every tone ``factor`` times as high, without making it shorter.
+class Pitch:
+    """Makes every tone higher or lower, without making it shorter or longer.
 
     As tape machines did it: two heads run over a short loop of tape faster than it was written. Each fades out before
     it has to jump back, while the other is in the middle of its way.
     """
 
-    factor = 1.6
+    @frozen
+    class Params:
+        """What may be asked for."""
+
+        factor: float = field(default=1.6, validator=[ge(0.25), le(4)])
+        """2 is an octave higher, 0.5 one lower."""
+
+    params = Params()
     loop_seconds = 0.04
     phase = 0.0
     past: Samples = np.zeros((1, 0), np.float32)
 
-    async def process_audio_async(self, frame: AudioFrame) -> AudioFrame:
+    @param_updater
+    async def change(self, params: Params) -> None:
+        """Take parameters."""
+        self.params = params
+
+    @audio_handler
+    async def sound(self, frame: AudioFrame) -> AudioFrame:
         """Read the tape with both heads."""
         loop = round(self.loop_seconds * frame.rate)
         if self.past.shape != (frame.channels, loop):
             self.past = np.zeros((frame.channels, loop), np.float32)
         tape = np.concatenate((self.past, frame.samples), axis=1)
-        phases = self.phase - np.arange(frame.nb_samples + 1) * (self.factor - 1) / loop
+        phases = self.phase - np.arange(frame.nb_samples + 1) * (self.params.factor - 1) / loop
         self.past, self.phase = tape[:, frame.nb_samples :], phases[-1] % 1
         heads = (self.head(tape, (phases[:-1] + shift) % 1, loop) for shift in (0, 0.5))
         return frame.replace_samples(sum(heads, np.zeros_like(frame.samples)))
@@ -75,10 +98,6 @@ class Pitch(FrameProcessor):
         known = np.arange(tape.shape[1])
         read = [fade * np.interp(places, known, channel) for channel in tape]
         return np.asarray(read, np.float32)
-
-    async def update_params(self, params: dict[str, Any]) -> None:
-        """Take ``factor``: 2 is an octave higher, 0.5 one lower."""
-        self.factor = min(max(float(params.get("factor", self.factor)), 0.25), 4.0)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 import trio
+from attrs import field, frozen
+from attrs.validators import ge, in_, le
 from torch import Tensor
 
-from trickle_trio import FrameProcessor, VideoFrame, serve
+from trickle_trio import VideoFrame, param_updater, serve, video_handler
 
 Effect = Callable[[Tensor, float], Tensor]
 """Takes a picture, [height, width, 3] in 0..1, and gives another. What leaves 0..1 is clipped when it is encoded."""
@@ -59,32 +60,32 @@ EFFECTS: dict[str, Effect] = {
 }
 
 
-class Effects(FrameProcessor):
+class Effects:
     """Applies the effect that was asked for last."""
 
-    effect: Effect | None = EFFECTS["red_tint"]
-    intensity = 0.3
+    @frozen
+    class Params:
+        """What may be asked for. Wrong values are refused by name, and the dashboard draws a control for each."""
 
-    async def on_stream_start(self, params: dict[str, Any]) -> None:
-        """Begin as the start says."""
-        await self.update_params(params)
+        effect: str = field(default="red_tint", validator=in_(["none", *EFFECTS]))
+        """Which of the functions above."""
+        intensity: float = field(default=0.3, validator=[ge(0), le(1)])
+        """How much of it."""
 
-    async def update_params(self, params: dict[str, Any]) -> None:
-        """Switch; what is wrong changes nothing, and is reported."""
-        effect = self.effect
-        if "effect" in params:
-            name = params["effect"]
-            if name not in ("none", *EFFECTS):
-                raise ValueError(f"effect: expected none, {', '.join(EFFECTS)}; got {name!r}")
-            effect = EFFECTS.get(name)
-        self.intensity = min(max(float(params.get("intensity", self.intensity)), 0.0), 1.0)
-        self.effect = effect
+    params = Params()
 
-    async def process_video_async(self, frame: VideoFrame) -> VideoFrame:
+    @param_updater
+    async def change(self, params: Params) -> None:
+        """Take all parameters as they are from now on: at the start, and at each change."""
+        self.params = params
+
+    @video_handler
+    async def picture(self, frame: VideoFrame) -> VideoFrame:
         """Apply the effect."""
-        if self.effect is None:
+        if self.params.effect == "none":
             return frame
-        return frame.replace_tensor(self.effect(frame.tensor, self.intensity))
+        effect = EFFECTS[self.params.effect]
+        return frame.replace_tensor(effect(frame.tensor, self.params.intensity))
 
 
 if __name__ == "__main__":
