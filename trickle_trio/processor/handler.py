@@ -90,6 +90,12 @@ class Handler:
         return cls(label, mark, not is_async(checked), checked, shape, annotated_by(checked))
 
     @property
+    def belongings(self) -> dict[str, Any]:
+        """The attributes of the object whose method it is; nothing for a function."""
+        found: dict[str, Any] = getattr(getattr(self._function, "__self__", None), "__dict__", {})
+        return found
+
+    @property
     def takes_payload(self) -> bool:
         """Whether it is called with its payload, or with nothing."""
         return self._shape.passing is not Passing.NOT

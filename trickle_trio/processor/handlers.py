@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Final
 
 import attrs
+import numpy as np
 import trio
 from attrs import define, field
 
@@ -47,7 +49,12 @@ class Handlers:
     params: ParamsClass | None = field(default=None, kw_only=True)
     """The parameters that the processor declares, if it does."""
     overlay_config: OverlayConfig | None = field(default=None, kw_only=True)
+    prewarm: tuple[int, int] | None = field(default=None, kw_only=True)
+    """Width and height of a black picture that the video handler gets when the model is loaded, as part of that; what
+    comes of it is thrown away."""
     _model: ModelLoad = field(init=False)
+    _made: list[dict[str, Any]] | None = field(default=None, init=False)
+    """Where others use the model: what each loader has set on its object."""
     _gate: FrameGate = field(factory=FrameGate, init=False)
     _phase: _Phase = field(default=_Phase.IDLE, init=False)
 
@@ -86,6 +93,20 @@ class Handlers:
         Raises HandlerError when it fails; then it may be called again.
         """
         await self._model.ensure(params)
+
+    def use_model_of(self, other: Handlers) -> None:
+        """Load no model, but wait for that of another processor of the same kind, which loads once for both.
+
+        What its loaders set on their object (``self.model = ...``) is set on this one's too: the same things, not
+        copies. A loader that keeps its model elsewhere, in its module for one, needs no more than to run once.
+        """
+        other._made = other._made or []
+        self._model = ModelLoad(partial(self._adopt, other))
+
+    async def _adopt(self, other: Handlers, params: Mapping[str, Any]) -> None:
+        await other.load(**params)
+        for loader, made in zip(self._loaders, other._made or [], strict=True):
+            loader.belongings.update(made)
 
     async def prepare(self) -> None:
         """Import what the video handler will need for its first frame, in a thread; see ``foresight``.
@@ -202,9 +223,23 @@ class Handlers:
             return await handler.call(frame)
 
     async def _run_loaders(self, params: Mapping[str, Any]) -> None:
+        made: list[dict[str, Any]] = []
         for loader in self._loaders:
+            before = dict(loader.belongings)
             await loader.call({**self._load_defaults, **params})
+            after = loader.belongings.items()
+            made.append(
+                {key: value for key, value in after if before.get(key, before) is not value}
+            )
+        if self._made is not None:
+            self._made = made
+        if self.prewarm is not None:
+            await self.video(_black(*self.prewarm))
         await trio.lowlevel.checkpoint()
+
+
+def _black(width: int, height: int) -> VideoFrame:
+    return VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8), 0)
 
 
 def make_handlers(

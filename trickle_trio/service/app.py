@@ -67,6 +67,11 @@ class TrickleApp(QuartTrio):
     ``audio`` hold for all streams: how they are carried, and how picture and touched sound are encoded; a hardware
     encoder that does not open gives way to libx264, with a warning.
 
+    Each of ``max_streams`` processors loads its own model, unless ``share_model``: then the first loads it, once, and
+    what its loader sets on it (``self.model = ...``) is set on the others too. ``prewarm``: a width and a height; a
+    black picture of that size goes through the video handler before the service is ready, for models whose first
+    picture takes long.
+
     Web pages of other sites may start and change nothing, unless ``allow_origins`` names theirs, as in
     ``"https://example.org"``, or ``"*"`` for all. ``token``: what every request must carry as a bearer token, but for
     those to ``/health``, to the page itself, and to the endpoints that are added to ``open_endpoints``.
@@ -85,6 +90,8 @@ class TrickleApp(QuartTrio):
         host: str = "127.0.0.1",
         port: int = 8000,
         max_streams: int = 1,
+        share_model: bool = False,
+        prewarm: tuple[int, int] | None = None,
         pipeline: str | None = None,
         model_id: str | None = None,
         version: str | None = None,
@@ -96,7 +103,10 @@ class TrickleApp(QuartTrio):
     ) -> None:
         super().__init__("trickle_trio", static_folder=None)
         defaults = stream_defaults(policy, video, audio)
-        self.streams = streams = Streams(processors_for(frame_processor, max_streams), defaults)
+        self.streams = streams = Streams(
+            processors_for(frame_processor, max_streams, share_model=share_model, prewarm=prewarm),
+            defaults,
+        )
         self.identity = Identity.make(
             streams.name, pipeline=pipeline, model_id=model_id, version=version
         )

@@ -8,7 +8,32 @@ from typing import Any
 from trickle_trio.processor import Handlers, as_processor
 
 
-def processors_for(processor: Any, count: int) -> list[Handlers]:
+def processors_for(
+    processor: Any,
+    count: int,
+    *,
+    share_model: bool = False,
+    prewarm: tuple[int, int] | None = None,
+) -> list[Handlers]:
+    """Make the processors of a service: ``count`` of them, on one model or each on its own.
+
+    ``share_model``: only the first loads, see ``Handlers.use_model_of``. ``prewarm``: width and height of a picture
+    that a processor handles once before it is ready. Raises TypeError and ValueError for what cannot be.
+    """
+    made = _made(processor, count)
+    if prewarm is not None and min(prewarm) < 1:
+        raise ValueError(f"prewarm must be a width and a height in pixels, not {prewarm}")
+    first, *others = made
+    first.prewarm = prewarm
+    for other in others:
+        if share_model:
+            other.use_model_of(first)
+        else:
+            other.prewarm = prewarm
+    return made
+
+
+def _made(processor: Any, count: int) -> list[Handlers]:
     """Make ``count`` processors; raises TypeError for what is none, ValueError where one cannot serve several streams.
 
     A plain function serves any number of streams: it has no state of ours. A class, or a function that takes nothing

@@ -155,6 +155,13 @@ async def status() -> answers.Status | answers.StreamStatus:
     return reports.stream_status(streams, running)
 
 
+async def load_model() -> answers.CurrentState:
+    """Load the model again, where that has failed; the answer does not wait for it."""
+    _streams().load_model()
+    await trio.lowlevel.checkpoint()
+    return reports.current_state(_streams())
+
+
 async def health() -> answers.HealthAnswer:
     """Tell the state in one word."""
     return {"status": _streams().health.value}
@@ -302,6 +309,7 @@ ROUTES: Final = (
     *_on_streams("/stream"),
     Route("/live-video-to-video", "POST", start, answers.Started, StartRequest, (400, 413, 503)),
     Route("/health", "GET", health, answers.HealthAnswer, guarded=False),
+    Route("/api/model/load", "POST", load_model, answers.CurrentState),
     Route("/version", "GET", version, answers.Version),
     Route("/app-version", "GET", app_version, answers.AppVersion),
     Route("/hardware/info", "GET", hardware_info, answers.HardwareInfo),
