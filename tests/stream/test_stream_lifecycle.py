@@ -154,8 +154,8 @@ async def test_an_input_and_an_output_that_are_not_there(unused_port: int) -> No
         ("publish_url", End.OUTPUT_UNAVAILABLE),
     ):
         told = Told()
-        url = f"http://127.0.0.1:{unused_port}/{direction}"
-        settings = StreamSettings(request_id="t", policy=POLICY, **{direction: url})
+        urls: Any = {direction: f"http://127.0.0.1:{unused_port}/{direction}"}
+        settings = StreamSettings(request_id="t", policy=POLICY, **urls)
         stream = Stream(settings, as_processor(told.processor()))
         if end is End.OUTPUT_UNAVAILABLE:
             with trio.move_on_after(0.2):  # retried for half a minute, so it is stopped
