@@ -138,6 +138,23 @@ async def test_text_beside_the_picture(relay: str) -> None:
     assert lines[1]["seconds"] > lines[0]["seconds"]
 
 
+async def test_an_overlay_while_another_model_loads(relay: str) -> None:
+    def is_dim(before: Picture, after: Picture) -> bool:
+        """Darker everywhere above the bar, and in the input's own colours."""
+        top = np.s_[: len(before) // 4]
+        return like(after[top], before[top] * (after[top].mean() / before[top].mean()), 6) and bool(
+            after[top].mean() < 0.6 * before[top].mean()
+        )
+
+    async with open_stage(relay) as stage:
+        await stage.serve(example("overlay:Models"))
+        await stage.shows(expecting(partial(np.multiply, [1.3, 1, 0.7])))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(stage.change, model="cold", load_seconds=0.5))
+            await stage.shows(is_dim)
+        await stage.shows(expecting(partial(np.multiply, [0.7, 1, 1.3])))
+
+
 async def test_boxes_are_drawn_and_told(relay: str) -> None:
     """The test picture has a red bar, the sixth of seven; a white disc passes over it now and then."""
     async with open_stage(relay, width=224, height=128) as stage:

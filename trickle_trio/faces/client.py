@@ -104,8 +104,7 @@ class TrickleClient:
         Returns why it ended, None after ``stop``. ``params`` go to the processor; ``request_id`` stands in events, and
         is made up when it is missing. May be called again afterwards. Raises HandlerError when the model cannot be
         loaded or ``on_stream_start`` fails, ValueError for ``params`` that the processor refuses, RuntimeError while
-        it runs already. Cancelling is safe: the open segment is
-        ended, within a bounded time.
+        it runs already. Cancelling is safe: the open segment is ended, within a bounded time.
         """
         if self._run is not None:
             raise RuntimeError("this client runs already: one stream at a time")
