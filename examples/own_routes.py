@@ -13,6 +13,7 @@ from quart import Response, abort
 
 from trickle_trio import FrameProcessor, TrickleApp, VideoFrame, create_app
 
+PAGES = "http://localhost:3000"
 MOODS = {"warm": (1.2, 1.0, 0.8), "plain": (1.0, 1.0, 1.0), "cold": (0.8, 1.0, 1.2)}
 
 
@@ -27,9 +28,12 @@ class Mood(FrameProcessor):
 
 
 def make_app(port: int = 8000) -> TrickleApp:
-    """Put routes, a header on every answer and a start function beside what the service has."""
+    """Put routes, a header on every answer and a start function beside what the service has.
+
+    Web pages of other sites may change nothing here, but for those of ``PAGES``.
+    """
     processor = Mood()
-    app = create_app(processor, port=port)
+    app = create_app(processor, port=port, allow_origins=[PAGES])
 
     @app.get("/mood")
     async def tell() -> dict[str, str]:
@@ -43,8 +47,8 @@ def make_app(port: int = 8000) -> TrickleApp:
         return await tell()
 
     @app.after_request
-    async def allow_other_pages(response: Response) -> Response:
-        response.headers["Access-Control-Allow-Origin"] = "*"
+    async def show_mood(response: Response) -> Response:
+        response.headers["X-Mood"] = processor.mood
         return response
 
     @app.before_serving

@@ -283,9 +283,11 @@ async def test_routes_of_ones_own(relay: str, capsys: pytest.CaptureFixture[str]
     async with open_stage(relay) as stage:
         await stage.serve(example("own_routes:make_app")(port=0))
         assert (await stage.api.get("/mood")).json() == {"mood": "plain"}
-        answer = await stage.api.put("/mood/cold")
+        page = {"Origin": "http://localhost:3000"}
+        answer = await stage.api.put("/mood/cold", headers=page)
         assert answer.json() == {"mood": "cold"}
-        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert answer.headers["X-Mood"] == "cold"
+        assert answer.headers["Access-Control-Allow-Origin"] == page["Origin"]
         await stage.shows(expecting(partial(np.multiply, cold)))
         await stage.api.put("/mood/warm")
         await stage.shows(expecting(partial(np.multiply, warm)))
