@@ -146,7 +146,7 @@ async def test_static_files(serving: Any, app: TrickleApp, tmp_path: Path) -> No
 async def test_a_websocket(nursery: trio.Nursery, app: TrickleApp) -> None:
     @app.websocket("/talk")
     async def talk() -> None:
-        await websocket.send(f"you said {await websocket.receive()}")
+        await websocket.send(f"you said {await websocket.receive()!s}")
 
     async with app.test_client().websocket("/talk") as connection:
         await connection.send("hello")
