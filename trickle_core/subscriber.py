@@ -20,7 +20,10 @@ protocol, and why the tables look as they do:
   (``EARLY``: ask again after a pause, without going back, for the publisher will get there). The
   jump asks for -2: a number worked out from the 470 can be out of the window again when it arrives.
 - ``Lp-Trickle-Closed`` on an empty 200 is the end of the stream, a 404 is a channel that is gone.
-  Both are normal ends; an empty 200 without it is an empty segment.
+  Both are normal ends; an empty 200 without it is an empty segment. But a 404 right behind a broken
+  connection speaks of a server that began anew and has forgotten its channels: who waits for a
+  channel at the start (``wait_for_channel``) waits for it then, too. What comes is another channel
+  of that name, with numbers of its own: it is read from its live edge.
 - When a GET at -1 is dropped by the refresh just as its segment begins, that one segment is missed.
   It cannot be asked for by number because nobody told us the number; known gap, in the deployed
   client too.
@@ -141,9 +144,9 @@ class SubscriberSettings:
 
     ``start``: -2 the live edge, -1 the next segment, or a sequence number. ``refresh``: seconds
     after which a waiting GET is opened anew. ``early_pause``: seconds before a segment that is not
-    there yet is asked for again. ``wait_for_channel``: for how many seconds from the start a 404
-    means "not yet" instead of the end. ``max_lag``: a reader further than so many segments behind
-    the live edge jumps to it; None: it reads them all.
+    there yet is asked for again. ``wait_for_channel``: for how many seconds from the start, or from
+    a broken connection, a 404 means "not yet" instead of the end. ``max_lag``: a reader further than
+    so many segments behind the live edge jumps to it; None: it reads them all.
     """
 
     start: int = field(default=wire.LIVE_EDGE, validator=validators.ge(wire.LIVE_EDGE))
@@ -272,6 +275,8 @@ class Subscriber:
         if head.status == wire.NO_SUCH_SEGMENT:
             return self._hear_missing(head, now)
         if head.status == 404 and now < self._patience:
+            if self._expected != self.settings.start:
+                self._asked = self._expected = wire.LIVE_EDGE
             return self._early(now)
         ending = ending_of(head)
         if ending is not None:
@@ -346,6 +351,8 @@ class Subscriber:
     def _fault(self, event: Event, now: float) -> list[Command]:
         if reached(event):
             self._backoff.served(now - self._opened)
+        if isinstance(event, RequestFailed):
+            self._patience = max(self._patience, now + self.settings.wait_for_channel)
         hang_up = self._hang_up()
         again = self._backoff.failed(now)
         if again is None:

@@ -274,6 +274,46 @@ def test_once_it_was_there_it_is_waited_for_no_more(sign: ResponseStarted) -> No
     assert machine.receive(head(3, 404), now=3.0)[-1] == Finish(Ending.GONE, 404)
 
 
+@pytest.mark.parametrize("cause", [Cause.REFUSED, Cause.BROKEN])
+def test_a_server_that_began_anew_is_given_the_time_to_have_its_channels_again(
+    cause: Cause,
+) -> None:
+    machine = reading(7, wait_for_channel=10.0)
+    assert machine.receive(RequestFailed(1, Cause.BROKEN), now=2.0) == [Truncate(1)]
+    assert machine.receive(RequestFailed(2, cause), now=2.0) == [Abort(2)]
+    machine.want_segment(now=2.0)
+    assert machine.handle_timeout(now=2.1) == [OpenGet(3, 8)]
+    assert machine.receive(head(3, 404), now=2.1) == [Discard(3)]
+    assert machine.handle_timeout(now=3.0) == [OpenGet(4, -2)], "another channel, other numbers"
+    assert machine.receive(head(4, 404), now=3.0) == [Discard(4)]
+    machine.handle_timeout(now=4.0)
+    assert machine.receive(head(5, seq=0), now=4.0) == [Deliver(5, 0), OpenGet(6, 1)]
+    assert machine.skipped == 0
+    assert machine.receive(head(6, 404), now=4.5)[-1] == Finish(Ending.GONE, 404)
+
+
+def test_but_not_for_ever() -> None:
+    machine = reading(7, wait_for_channel=10.0)
+    machine.receive(RequestFailed(2, Cause.BROKEN), now=2.0)
+    machine.handle_timeout(now=2.1)
+    machine.receive(head(3, 404), now=2.1)
+    machine.handle_timeout(now=12.1)
+    assert machine.receive(head(4, 404), now=12.1)[-1] == Finish(Ending.GONE, 404)
+
+
+def test_a_channel_that_is_deleted_is_gone_at_once_also_for_who_would_wait() -> None:
+    machine = reading(7, wait_for_channel=10.0)
+    assert machine.receive(head(2, 404), now=2.0)[-1] == Finish(Ending.GONE, 404)
+
+
+def test_who_waits_for_a_channel_from_its_beginning_gets_that() -> None:
+    machine = subscribed(0, wait_for_channel=10.0)
+    machine.receive(RequestFailed(1, Cause.REFUSED), now=1.0)
+    assert machine.handle_timeout(now=2.0) == [OpenGet(2, 0)]
+    machine.receive(head(2, 404), now=2.0)
+    assert machine.handle_timeout(now=3.0) == [OpenGet(3, 0)]
+
+
 def test_waiting_for_a_channel_is_no_failure() -> None:
     machine = subscribed(wait_for_channel=3600.0)
     machine.receive(RequestFailed(1, Cause.REFUSED), now=0.0)  # the server was still starting

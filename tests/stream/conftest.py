@@ -228,7 +228,7 @@ class Proxy:
     """Stands before a server, and breaks its connections when it is told to."""
 
     url: str
-    _port: int
+    port: int
     _open: set[trio.SocketStream] = field(factory=set)
     _clients: set[trio.SocketStream] = field(factory=set)
     is_down: bool = False
@@ -270,7 +270,7 @@ class Proxy:
                 self.cut()
                 return
             with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-                async with await trio.open_tcp_stream("127.0.0.1", self._port) as server:
+                async with await trio.open_tcp_stream("127.0.0.1", self.port) as server:
                     self._open.add(server)
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._forward, client, server, nursery.cancel_scope)

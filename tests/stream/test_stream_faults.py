@@ -132,6 +132,34 @@ class TestInput:
 
 
 class TestOutput:
+    async def test_a_server_that_begins_anew_gets_time_to_have_the_channel_again(
+        self, kit: Any, relay: str, proxy: Any, nursery: trio.Nursery
+    ) -> None:
+        """Its relay is another one now, which has not heard of the channel yet."""
+        another = await nursery.start(partial(serve_relay, port=0))
+        settings = StreamSettings(request_id="test", subscribe_url=f"{proxy.url}/in")
+        stream = Stream(settings, as_processor(passthrough))
+        parts = kit.segments(kit.pictures(30))
+        await kit.publish(f"{relay}/in", parts, delete=False)
+        async with trio.open_nursery() as inner:
+            await inner.start(stream.run)
+            while stream.statistics().frames_out < 10:
+                await trio.lowlevel.checkpoint()
+            proxy.down()
+            proxy.port, before = another.port, proxy.answered
+            proxy.up()
+            while proxy.answered < before + 2:  # with a 404 each
+                await trio.lowlevel.checkpoint()
+            assert stream.outcome is None
+            seen = stream.statistics().frames_out
+            await kit.publish(f"{another.url}/in", parts, delete=False)
+            while stream.statistics().frames_out < seen + 10:
+                assert stream.outcome is None
+                await trio.lowlevel.checkpoint()
+            await kit.delete_channel(f"{another.url}/in")
+        assert stream.outcome is not None
+        assert stream.outcome.end is End.INPUT_ENDED
+
     async def test_a_channel_that_is_deleted_ends_it(self, kit: Any, streaming: Any) -> None:
         async with streaming(passthrough) as run:
             run.nursery.start_soon(partial(run.feed, kit.pictures(30), delete=False))
@@ -160,7 +188,7 @@ class TestOutput:
                     while stream.statistics().frames_out < 14:
                         await trio.lowlevel.checkpoint()
                     proxy.down()
-                    proxy._port = bound.port
+                    proxy.port = bound.port
                     await wait_all_tasks_blocked(0.05)
                     proxy.is_down = False
                 for part in kit.segments(units[15:]):

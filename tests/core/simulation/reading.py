@@ -197,7 +197,14 @@ class Audience(Client):
             latest = wire.parse_seq(event.headers.get(wire.LATEST))
             behind = latest is not None and latest > self.expected + 1
             self._reason = self._reason or behind
+            self._note_loss(event)
         super().report(event)
+
+    def _note_loss(self, head: ResponseStarted) -> None:
+        """A channel that is not there any more, and waited for, comes back with other numbers."""
+        is_asked = head.request == self.machine._line_request
+        if head.status == 404 and is_asked and self.expected != self.machine.settings.start:
+            self.expected = -1
 
     # What the machine orders
 
