@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from trickle_trio.media.frames import VideoFrame as VideoFrame
     from trickle_trio.media.frames import VideoOutput as VideoOutput
     from trickle_trio.processor import FrameProcessor as FrameProcessor
+    from trickle_trio.processor import FrameSkipConfig as FrameSkipConfig
     from trickle_trio.processor import HandlerError as HandlerError
     from trickle_trio.processor import OverlayConfig as OverlayConfig
     from trickle_trio.processor import OverlayMode as OverlayMode
@@ -69,6 +70,7 @@ _ROOMS: Final = {
     "media.frames": ["AudioFrame", "AudioOutput", "Fit", "VideoFrame", "VideoOutput"],
     "processor": [
         "FrameProcessor",
+        "FrameSkipConfig",
         "HandlerError",
         "OverlayConfig",
         "OverlayMode",

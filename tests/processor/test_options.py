@@ -11,6 +11,7 @@ import pytest
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.processor import (
     FrameProcessor,
+    FrameSkipConfig,
     OverlayConfig,
     OverlayMode,
     StreamProcessor,
@@ -61,6 +62,28 @@ def test_what_cannot_be_is_refused(
         OverlayConfig(**wrong)
 
 
+def test_the_defaults_of_skipping_are_those_that_users_know() -> None:
+    config = FrameSkipConfig()
+    assert (config.target_fps, config.adaptation_cooldown) == (None, 0.5)
+    assert (config.max_queue_size, config.max_cleanup_frames) == (15, 50)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"target_fps": 0},
+        {"target_fps": -5},
+        {"target_fps": math.nan},
+        {"target_fps": math.inf},
+        {"adaptation_cooldown": -1},
+        {"max_queue_size": 0},
+    ],
+)
+def test_no_rate_that_there_is_not(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        FrameSkipConfig(**wrong)
+
+
 async def look(frame: VideoFrame) -> None:
     return None
 
@@ -103,3 +126,13 @@ def test_every_form_of_a_processor_may_have_one() -> None:
         "on the instance",
         None,
     ]
+
+
+def test_and_say_which_frames_it_does_not_get() -> None:
+    skip = FrameSkipConfig(target_fps=5)
+
+    class Skipping(OnTheClass):
+        frame_skip_config = skip
+
+    forms = [StreamProcessor(look, frame_skip_config=skip), Skipping(), OnTheClass()]
+    assert [as_processor(form).frame_skip_config for form in forms] == [skip, skip, None]

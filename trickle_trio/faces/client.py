@@ -11,7 +11,7 @@ from attrs import define, evolve, field, frozen
 
 from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
 from trickle_trio.media.frames import VideoFrame
-from trickle_trio.processor import as_processor
+from trickle_trio.processor import FrameSkipConfig, OverlayConfig, as_processor
 from trickle_trio.service.defaults import stream_defaults
 from trickle_trio.service.schemas import StreamParams
 from trickle_trio.stream.ending import Outcome
@@ -53,8 +53,9 @@ class TrickleClient:
     """Runs a stream through a processor, in any form that ``serve`` takes; without one, pictures pass unchanged.
 
     An address that is None is not used. ``width`` and ``height``: the size that the handler gets, both or neither;
-    ``max_framerate``: frames a second at most. ``policy``, ``video`` and ``audio``: as for ``serve``. Raises
-    TypeError for what is no processor, ValueError for an address that is none of a channel, or a size that is half.
+    ``max_framerate``: frames a second at most. ``policy``, ``video`` and ``audio``: as for ``serve``.
+    ``overlay_config`` and ``frame_skip_config``: instead of what the processor says. Raises TypeError for
+    what is no processor, ValueError for an address that is none of a channel, or a size that is half.
     """
 
     def __init__(
@@ -72,6 +73,8 @@ class TrickleClient:
         policy: StreamPolicy | None = None,
         video: VideoEncoderSettings | None = None,
         audio: AudioEncoderSettings | None = None,
+        overlay_config: OverlayConfig | None = None,
+        frame_skip_config: FrameSkipConfig | None = None,
     ) -> None:
         chosen = stream_defaults(policy, video, audio)
         self._settings = StreamSettings(
@@ -87,6 +90,8 @@ class TrickleClient:
             policy=chosen.policy,
             video=chosen.video,
             audio=chosen.audio,
+            overlay=overlay_config,
+            frame_skip=frame_skip_config,
         )
         self._handlers = as_processor(_unchanged if frame_processor is None else frame_processor)
         self._run: _Run | None = None

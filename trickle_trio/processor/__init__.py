@@ -22,12 +22,13 @@ from trickle_trio.processor.handler import HandlerStatistics
 from trickle_trio.processor.handlers import Handlers
 from trickle_trio.processor.hosting import service_hook
 from trickle_trio.processor.loading import LoadState
-from trickle_trio.processor.options import OverlayConfig, OverlayMode
+from trickle_trio.processor.options import FrameSkipConfig, OverlayConfig, OverlayMode
 from trickle_trio.processor.outlet import StreamLink
 from trickle_trio.processor.results import VideoProcessingResult, Withheld
 
 __all__ = [
     "FrameProcessor",
+    "FrameSkipConfig",
     "HandlerError",
     "HandlerStatistics",
     "Handlers",

@@ -11,7 +11,7 @@ from trickle_trio.media.frames import AudioFrame, VideoFrame
 from trickle_trio.processor.decorators import HandlerKind, find_marked
 from trickle_trio.processor.handler import Handler
 from trickle_trio.processor.handlers import Handlers, make_handlers
-from trickle_trio.processor.options import OverlayConfig
+from trickle_trio.processor.options import FrameSkipConfig, OverlayConfig
 from trickle_trio.processor.outlet import Outlet, SendsToStream
 from trickle_trio.processor.params import declared_by
 
@@ -61,6 +61,8 @@ class FrameProcessor(SendsToStream):
 
     overlay_config: OverlayConfig | None = None
     """Set it on the class or the instance, and streams have a loading overlay, which comes by itself."""
+    frame_skip_config: FrameSkipConfig | None = None
+    """Set it likewise, and frames are left out evenly when the handler is slower than the input."""
 
     def __init__(self, **kwargs: Any) -> None:
         self._trickle.load_defaults.update(kwargs)
@@ -125,6 +127,7 @@ class FrameProcessor(SendsToStream):
                 load_defaults=state.load_defaults,
                 params=declared_by(type(self)),
                 overlay_config=self.overlay_config,
+                frame_skip_config=self.frame_skip_config,
             )
         return state.handlers
 

@@ -11,7 +11,7 @@ import trio
 from trickle_trio.processor.decorators import HandlerKind, find_marked
 from trickle_trio.processor.handlers import Handlers, make_handlers
 from trickle_trio.processor.hosting import Runner, service_hook
-from trickle_trio.processor.options import OverlayConfig
+from trickle_trio.processor.options import FrameSkipConfig, OverlayConfig
 from trickle_trio.processor.outlet import Outlet, SendsToStream
 from trickle_trio.processor.params import declared_by
 from trickle_trio.processor.signatures import long_name
@@ -33,7 +33,8 @@ class StreamProcessor(SendsToStream):
     """Functions put together to a processor that can run its own service.
 
     ``params``: an attrs class that says which parameters there are; see ``processor.params``.
-    ``overlay_config``: its streams have a loading overlay, which comes by itself.
+    ``overlay_config``: its streams have a loading overlay, which comes by itself. ``frame_skip_config``: which
+    frames it does not get when it is slow.
     ``options`` beyond those named here go to the service as they are. Raises TypeError at once for a function that
     cannot be called as what it is given for, and where neither video nor audio is handled.
     """
@@ -51,6 +52,7 @@ class StreamProcessor(SendsToStream):
         name: str | None = None,
         port: int = 8000,
         overlay_config: OverlayConfig | None = None,
+        frame_skip_config: FrameSkipConfig | None = None,
         **options: Any,
     ) -> None:
         _refuse_misspelt(options)
@@ -73,6 +75,7 @@ class StreamProcessor(SendsToStream):
             outlet=self._outlet_here,
             params=params,
             overlay_config=overlay_config,
+            frame_skip_config=frame_skip_config,
         )
 
     @classmethod

@@ -18,7 +18,7 @@ from trickle_trio.processor.foresight import import_tensors
 from trickle_trio.processor.gate import FrameGate
 from trickle_trio.processor.handler import Handler, HandlerStatistics
 from trickle_trio.processor.loading import LoadState, ModelLoad
-from trickle_trio.processor.options import OverlayConfig
+from trickle_trio.processor.options import FrameSkipConfig, OverlayConfig
 from trickle_trio.processor.outlet import Outlet, StreamLink
 from trickle_trio.processor.params import JsonSchema, ParamsClass, means
 from trickle_trio.processor.results import VideoProcessingResult, audio_result, video_result
@@ -38,6 +38,7 @@ class Handlers:
 
     ``name``: how messages call the processor. ``loaders`` run in their order, with ``load_defaults`` under whatever
     keywords ``load`` is given. ``overlay_config``: the loading overlay that its streams have, which comes by itself.
+    ``frame_skip_config``: which frames it does not get when it is slow.
     All methods may be cancelled at any point. A handler that hangs is the caller's to time: give the call a deadline.
     """
 
@@ -49,6 +50,7 @@ class Handlers:
     params: ParamsClass | None = field(default=None, kw_only=True)
     """The parameters that the processor declares, if it does."""
     overlay_config: OverlayConfig | None = field(default=None, kw_only=True)
+    frame_skip_config: FrameSkipConfig | None = field(default=None, kw_only=True)
     prewarm: tuple[int, int] | None = field(default=None, kw_only=True)
     """Width and height of a black picture that the video handler gets when the model is loaded, as part of that; what
     comes of it is thrown away."""
@@ -251,6 +253,7 @@ def make_handlers(
     load_defaults: Mapping[str, Any] = _NO_DEFAULTS,
     params: type[Any] | None = None,
     overlay_config: OverlayConfig | None = None,
+    frame_skip_config: FrameSkipConfig | None = None,
 ) -> Handlers:
     """Put a processor together from functions: one a kind, and loaders in their order before the one among them.
 
@@ -272,6 +275,7 @@ def make_handlers(
         load_defaults=load_defaults,
         params=_declared(name, made.values(), params),
         overlay_config=overlay_config,
+        frame_skip_config=frame_skip_config,
     )
 
 

@@ -9,7 +9,7 @@ import math
 from enum import Enum
 from pathlib import Path
 
-from attrs import Attribute, converters, field, frozen
+from attrs import Attribute, converters, field, frozen, validators
 
 
 class OverlayMode(Enum):
@@ -69,3 +69,28 @@ class OverlayConfig:
     font: Path | None = field(
         default=None, converter=converters.optional(Path), validator=_is_font, kw_only=True
     )
+
+
+def _rate(fps: float | None) -> float | None:
+    if fps is not None and not 0 < fps < math.inf:
+        raise ValueError(f"target_fps must be frames a second, or None; got {fps!r}")
+    return fps
+
+
+@frozen
+class FrameSkipConfig:
+    """Which frames a handler does not get that is slower than the input: evenly spaced ones, before they wait.
+
+    Without it, frames wait, and when there are too many the oldest go: the handler is busy all the time, and what it
+    gets is as old as the queue is long. With it, it gets as many as it has managed lately, and those are fresh.
+
+    ``target_fps``: frames a second at most, below ``max_framerate``; None: the input's. ``adaptation_cooldown``:
+    seconds between two adaptations to the handler's speed, at least. ``max_queue_size``: frames that may wait, at most.
+    ``max_cleanup_frames`` is taken for the sake of today's programs: a queue that is never too long needs no cleaning.
+    ``ValueError``: it cannot be so.
+    """
+
+    target_fps: float | None = field(default=None, converter=_rate)
+    adaptation_cooldown: float = field(default=0.5, validator=validators.ge(0))
+    max_queue_size: int = field(default=15, validator=validators.ge(1))
+    max_cleanup_frames: int = 50

@@ -6,6 +6,7 @@ each station closes what it writes to when what it reads has ended.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Final
 
@@ -16,7 +17,7 @@ from trickle_core.mpegts import AccessUnit
 from trickle_trio.media.contexts import codec_of
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.media.sources import TrackSettings
-from trickle_trio.processor import Handlers
+from trickle_trio.processor import FrameSkipConfig, Handlers
 from trickle_trio.stream.decode import PictureDecoding
 from trickle_trio.stream.egress import Egress
 from trickle_trio.stream.encode import KeyRequest, PictureEncoding
@@ -28,7 +29,8 @@ from trickle_trio.stream.meters import Meters, StreamStatistics
 from trickle_trio.stream.overlay import Overlay
 from trickle_trio.stream.passing import PicturePassing
 from trickle_trio.stream.process import PictureHandling
-from trickle_trio.stream.settings import StreamSettings
+from trickle_trio.stream.settings import Pace, StreamSettings
+from trickle_trio.stream.skipping import HandlerSpeed
 from trickle_trio.stream.sound import SoundHandling
 from trickle_trio.stream.step import SoundProgress
 from trickle_trio.stream.tap import Tap
@@ -63,6 +65,7 @@ class Line:
     frames: WaitingFrames = field(init=False)
     tracks: Tracks = field(init=False)
     _times: RisingTimes = field(factory=RisingTimes, init=False)
+    _skip: FrameSkipConfig | None = field(init=False)
     _input: Input | None = field(init=False)
     _output: Output | None = field(init=False)
 
@@ -82,7 +85,9 @@ class Line:
             self.meters,
         )
         self.overlay.ask(settings.show_loading)
-        self.frames = WaitingFrames(policy.waiting_frames, policy.pace, self.meters, self.overlay)
+        self._skip = skip = settings.frame_skip or self.handlers.frame_skip_config
+        room = min(policy.waiting_frames, skip.max_queue_size) if skip else policy.waiting_frames
+        self.frames = WaitingFrames(room, policy.pace, self.meters, self.overlay)
         self.tracks = Tracks(
             codec_of(settings.video.codec),
             codec_of(settings.audio.codec) if self.handlers.handles_audio else None,
@@ -187,8 +192,19 @@ class Line:
                 self._watchdog(),
                 self.overlay,
                 self._times,
+                self._speed(),
             )
             await handling.run(self.frames, processed)
+
+    def _speed(self) -> HandlerSpeed | None:
+        """What watches the handler's speed, where frames are to be left out for it."""
+        if self._skip is None:
+            return None
+        most = self._skip.target_fps or math.inf
+        self.wishes.throttle.limit = most
+        if self.settings.policy.pace is Pace.EVERY_FRAME:
+            return None
+        return HandlerSpeed(self.handlers.concurrency, self._skip.adaptation_cooldown, most)
 
     def _start_encoding(
         self,

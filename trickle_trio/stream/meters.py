@@ -29,6 +29,7 @@ class Drop(Enum):
     """Why a frame did not come out."""
 
     FRAMERATE = "above max_framerate"
+    SKIPPED = "left out, so that the frames before a slow handler are evenly spaced"
     SLOW_HANDLER = "the handler is slower than the input"
     BURST = "it came in a burst, with more at once than may wait"
     OVERLAID = "the loading overlay was shown in its place"

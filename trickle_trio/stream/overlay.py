@@ -292,8 +292,9 @@ class Overlay:
             except UnreadablePixelsError as error:
                 self.meters.error("overlay", str(error))
                 return
-        # Meanwhile the handler may have come back, and then it has the word.
-        if self.is_shown and frame.timestamp > self.times.last:
+        # Meanwhile the handler may have come back, and what it made has left: then it has the word.
+        is_next = self.is_shown or self.times.last == self._shown_at
+        if is_next and frame.timestamp > self.times.last:
             self.times.last = self._shown_at = frame.timestamp
             self.meters.overlay_left(frame.timestamp)
             await out.send(stamped(picture, frame.timestamp))

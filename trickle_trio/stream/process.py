@@ -16,6 +16,7 @@ from trickle_trio.media.frames import VideoFrame
 from trickle_trio.processor import Handlers, VideoProcessingResult
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.overlay import Overlay
+from trickle_trio.stream.skipping import HandlerSpeed
 from trickle_trio.stream.times import RisingTimes, stamped, ticks_of
 from trickle_trio.stream.waiting import WaitingFrames
 from trickle_trio.stream.watchdog import Watchdog
@@ -44,6 +45,8 @@ class PictureHandling:
     watchdog: Watchdog
     overlay: Overlay
     times: RisingTimes
+    speed: HandlerSpeed | None = None
+    """Where frames are to be left out evenly."""
     _taking: trio.Lock = field(factory=trio.Lock)
     _newest: trio.Event = field(factory=trio.Event)
     """The frame that was taken last has left."""
@@ -83,13 +86,18 @@ class PictureHandling:
                     self._newest = turn.left
                     return turn
                 else:
-                    self.meters.drop(Drop.FRAMERATE)
+                    is_limited = self.wishes.throttle.is_limited
+                    self.meters.drop(Drop.SKIPPED if is_limited else Drop.FRAMERATE)
         return None
 
     async def _process(self, given: VideoFrame) -> VideoFrame | VideoProcessingResult:
         instead: VideoFrame | VideoProcessingResult = given
         with self.meters.stage("handler"):
+            began = trio.current_time()
             result = await self.watchdog.call("video", partial(self.handlers.video, given), instead)
+        if self.speed is not None:
+            now = trio.current_time()
+            self.wishes.throttle.limit = self.speed.took(now - began, now)
         # Behind an overlay, nobody is shown the frame of a call that was given up.
         is_answer = not (self.watchdog.strikes and self.overlay.is_shown)
         return result if is_answer else VideoProcessingResult.WITHHELD

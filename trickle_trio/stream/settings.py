@@ -12,7 +12,7 @@ from trickle_trio.driver import channel_url
 from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
 from trickle_trio.media.fit import Fit
 from trickle_trio.media.pixels import SMALLEST
-from trickle_trio.processor import OverlayConfig
+from trickle_trio.processor import FrameSkipConfig, OverlayConfig
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -114,7 +114,8 @@ class StreamSettings:
     frames a second at most. ``detect_out_resolution``: the output takes the size of the frames that
     the handler returns; otherwise the size it was given. ``show_loading``: the loading overlay is
     shown from the start on, until it is turned off. ``overlay``: what it looks like, and that it
-    comes by itself; None: as the processor says. ``params``: what goes to the processor.
+    comes by itself; ``frame_skip``: which frames a slow handler does not get; None: as the processor
+    says. ``params``: what goes to the processor.
     ``ValueError``: an address is none of a channel, or is read and written, or there is only one
     side of a size.
     """
@@ -131,6 +132,7 @@ class StreamSettings:
     detect_out_resolution: bool = True
     show_loading: bool = False
     overlay: OverlayConfig | None = None
+    frame_skip: FrameSkipConfig | None = None
     params: Mapping[str, Any] = field(factory=dict)
     policy: StreamPolicy = field(factory=StreamPolicy)
     video: VideoEncoderSettings = field(factory=VideoEncoderSettings)

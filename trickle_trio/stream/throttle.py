@@ -14,7 +14,7 @@ jitter."""
 
 @define
 class Throttle:
-    """Lets through at most ``rate`` frames a second, by their own time; ``rate`` may change.
+    """Lets through at most ``rate`` frames a second, or ``limit`` if that is lower, by their own time; both may change.
 
     Turns come one frame's time after another, however late each is taken: so 25 frames a second
     become 24, and not the 23 that come of counting on from the last one taken. A turn that nobody
@@ -22,12 +22,18 @@ class Throttle:
     """
 
     rate: float
+    limit: float = math.inf
     _turn: float = -math.inf
     """When the next frame is due."""
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the limit is what holds frames back."""
+        return self.limit < self.rate
+
     def passes(self, seconds: float) -> bool:
         """Whether the frame of this time goes through. Times rise."""
-        step = 1 / self.rate
+        step = 1 / min(self.rate, self.limit)
         if seconds < self._turn - step * EARLY:
             return False
         is_missed = seconds > self._turn + step * (1 - EARLY)
