@@ -17,15 +17,21 @@ What is odd here, and why:
 - **A late segment is no old one.** Each has a connection of its own, so the first bytes, and even the
   heads, of two short ones overtake each other: a number inside the window that was never written
   is written without next write falling back.
+- **A stray is refused**: a number far ahead of next write, posted while somebody else writes, would
+  push out all that is there and send the readers to where no publisher comes for hours. A publisher
+  that means it says so (reset), or writes alone. One that came between two segments is forgotten
+  when the publisher goes on below it.
 - **A hole is closed**: when a segment begins, those below it that nobody has opened for writing will
   not be written, and their readers go on; the one just below after ``LATE``, for it may be late. Who
-  comes for a hole later finds an empty segment: 470 would make it jump over those that follow.
+  comes for a hole later finds an empty segment: 470 would make it jump over those that follow. So is
+  a segment whose publisher broke off: who goes on behind it has given it up.
 - **POST -1 learns its number with its first byte**, so that two preconnected ones do not meet in
   one segment.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from enum import Enum, auto
 from functools import partial
@@ -197,11 +203,25 @@ class Channel:
         """POST a segment; ``asked`` is a number or -1."""
         if len(self._writers) >= self.settings.max_writers:
             return text(503, "Too many publishers", CLOSE)
+        if self._is_stray(asked) and not reset:
+            return text(409, "Too far ahead of the publisher at work", CLOSE)
         if reset:
             self._close_below(self.next_write if asked < 0 else asked, now)
         writer = Writer(self, asked, segment=self._segment_ahead(asked))
         self._writers[writer] = None
         return writer
+
+    def _is_stray(self, asked: int) -> bool:
+        if asked <= self.next_write + self._far:
+            return False
+        return any(known.segment is None or known.segment.seq < asked for known in self._writers)
+
+    @property
+    def _far(self) -> int:
+        """So many numbers apart, two segments are not of one publisher: twice what can be under way
+        at once.
+        """
+        return 2 * max(self.settings.window, wire.WINDOW)
 
     def _close_below(self, seq: int, now: float) -> None:
         for segment in [known for known in self._segments.values() if known.seq < seq]:
@@ -309,18 +329,23 @@ class Channel:
     def _forget_ahead(self, segment: Segment, now: float) -> None:
         self._fairness.forget_all()
         for other in list(self._segments.values()):
-            if other.seq > segment.seq and not other.fresh and not self._writers_of(other):
+            foreign = other.seq > segment.seq + self._far
+            unwritten = not other.fresh and not self._writers_of(other)
+            if foreign or (other.seq > segment.seq and unwritten):
                 self._evict(other, now)
 
     def _close_holes(self, segment: Segment, now: float) -> None:
-        """Send readers on who wait in numbers that the publisher passed over. The one just below
-        may still be on its way.
+        """Send readers on who wait in numbers that the publisher passed over, or gave up. One just
+        below of which nothing has come may still be on its way.
         """
         for other in [known for known in self._segments.values() if known.seq < segment.seq]:
             if other.seq == segment.seq - 1 and self._is_hole(other):
                 self._agenda.add(now + LATE, partial(self._close_hole, other.seq))
-            elif self._is_hole(other):
+            elif self._is_hole(other) or self._is_abandoned(other):
                 self._close_segment(other, now)
+
+    def _is_abandoned(self, segment: Segment) -> bool:
+        return segment.abandoned_at < math.inf and not self._writers_of(segment)
 
     def _is_hole(self, segment: Segment) -> bool:
         return segment.fresh and not self._writers_of(segment)
@@ -435,6 +460,15 @@ class Channel:
         self._close_segment(segment, now)
         self._trim(now)
         return answer
+
+    def somebody_is_behind(self, now: float) -> bool:
+        """Whether a reader at work has not come to the last segment yet."""
+        last, since = self.next_write - 1, now - self.settings.catch_up
+        kept = [*self._segments.values(), *self._held]
+        reading = any(segment.readers for segment in kept if segment.seq < last)
+        return reading or any(
+            self._fairness.expects(segment, since) for segment in kept if segment.seq <= last
+        )
 
     def close(self, now: float) -> None:
         """DELETE the channel: what is open is closed, who waits is told. Twice is legal."""

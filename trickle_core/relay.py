@@ -232,15 +232,18 @@ class Relay:
         return Answer(200) if deleted else text(400, "No such channel")
 
     def delete(self, name: str, now: float) -> bool:
-        """Close a channel and forget its name: at once, or after ``linger`` for its readers. False:
-        there is none.
+        """Close a channel and forget its name: at once, or after ``linger``, or ``catch_up`` for
+        readers that are behind. False: there is none.
         """
         channel = self._channels.get(name)
         if channel is None or channel.closed:
             return False
+        kept = self.settings.linger
+        if channel.somebody_is_behind(now):
+            kept = max(kept, self.settings.catch_up)
         channel.close(now)
-        if self.settings.linger:
-            self._agenda.add(now + self.settings.linger, partial(self._forget, channel))
+        if kept:
+            self._agenda.add(now + kept, partial(self._forget, channel))
         else:
             self._forget(channel, now)
         self._tell("removed", name, now)

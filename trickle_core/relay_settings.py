@@ -82,6 +82,10 @@ class RelaySettings:
     linger: float = field(default=0.0, validator=[ge(0), _finite])
     """How long readers still find what a deleted channel held. The deployed server: not at all."""
 
+    catch_up: float = field(default=10.0, validator=[ge(0), _finite])
+    """How long it is kept for readers that are behind, so that they get what is there. Where nobody
+    is, ``linger`` alone counts."""
+
     abandon_timeout: float = field(default=10.0, validator=gt(0))
     """A segment whose publisher broke off is closed after so long, if none came to carry on."""
 

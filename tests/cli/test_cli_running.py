@@ -12,9 +12,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import av
+import httpx
 import pytest
 from click.testing import CliRunner
 
+from trickle_core import wire
 from trickle_trio.cli.main import root
 
 TINT = Path(__file__).parents[2] / "examples" / "tint.py"
@@ -51,6 +53,15 @@ def stop(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, s
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
     return process.returncode, errors
+
+
+def start_reading(url: str) -> subprocess.Popen[bytes]:
+    """``trickle subscribe``, once the channel is there."""
+    while httpx.get(f"{url}/next").status_code == 404:
+        pass
+    return subprocess.Popen(
+        [sys.executable, "-m", "trickle_trio.cli", "subscribe", url], stdout=subprocess.PIPE
+    )
 
 
 def stream(*arguments: str) -> dict[str, object]:
@@ -93,10 +104,7 @@ def test_a_stream_through_four_commands(start: Start, tmp_path: Path) -> None:
         "start", "--api", api, *urls, "--request-id", "mine", "--param", "max_framerate=30"
     )
     assert started["request_id"] == "mine"
-    watched = subprocess.Popen(
-        [sys.executable, "-m", "trickle_trio.cli", "subscribe", f"{base}/out"],
-        stdout=subprocess.PIPE,
-    )
+    watched = start_reading(f"{base}/out")
     with watched:
         assert watched.stdout is not None
         data = watched.stdout.read(300_000)
@@ -112,6 +120,34 @@ def test_a_stream_through_four_commands(start: Start, tmp_path: Path) -> None:
         times = [frame.pts or 0 for frame in container.decode(video=0)]
     assert len(times) > 10
     assert times == sorted(set(times))
+
+
+def test_who_reads_ends_with_who_publishes(start: Start) -> None:
+    base = address(start("relay", "--port", "0"))
+    publisher = start("publish", "testsrc", f"{base}/in", "--segment-seconds", "0.5")
+    reader = start_reading(f"{base}/in")
+    with reader:
+        assert reader.stdout is not None
+        assert reader.stdout.read(10_000)
+        assert stop(publisher, signal.SIGINT)[0] == 0
+        reader.stdout.read()
+        assert reader.wait(timeout=20) == 0
+
+
+def test_a_channel_can_be_kept_for_another_publisher(start: Start) -> None:
+    base = address(start("relay", "--port", "0"))
+    publisher = start("publish", "testsrc", f"{base}/in", "--segment-seconds", "0.5", "--keep")
+    reader = start_reading(f"{base}/in")
+    with reader:
+        assert reader.stdout is not None
+        assert reader.stdout.read(10_000)
+        assert stop(publisher, signal.SIGINT)[0] == 0
+        answer = httpx.get(f"{base}/in/next")
+        assert answer.status_code == 200
+        assert wire.CLOSED not in answer.headers
+        reader.terminate()
+        reader.stdout.read()
+    assert reader.returncode == 0
 
 
 def test_an_unknown_channel_is_said(start: Start) -> None:

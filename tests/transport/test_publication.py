@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
 import httpx
@@ -11,10 +13,12 @@ import trio.testing
 
 from trickle_core.commands import Ending
 from trickle_core.publisher import PublisherSettings
+from trickle_core.relay_settings import RelaySettings
 from trickle_core.retry import RetryPolicy
 from trickle_core.subscriber import SubscriberSettings
 from trickle_trio.driver import ChannelEnded
 from trickle_trio.publication import PublicationStatistics, SegmentLost, open_publication
+from trickle_trio.relay import serve_relay
 from trickle_trio.subscription import open_subscription
 
 QUICK = RetryPolicy(first=0.001, longest=0.01, give_up_after=0.05)
@@ -277,3 +281,43 @@ async def test_without_settings_the_channel_is_made(relay: str) -> None:
         async with publication.segment() as segment:
             await segment.send(b"hello")
         assert await read_back(url, 1) == [b"hello"]
+
+
+async def test_readers_that_are_behind_get_what_a_deleted_channel_held(relay: str) -> None:
+    url = f"{relay}/a"
+    start = SubscriberSettings(start=0, wait_for_channel=10, early_pause=0.01)
+    leave = PublisherSettings(create=True, delete=True)
+    async with open_subscription(url, settings=start) as subscription:
+        async with open_publication(url, settings=leave) as publication:
+            for number in range(5):
+                async with publication.segment() as segment:
+                    await segment.send(b"%d" % number)
+                if number == 0:
+                    first = await anext(subscription)
+        assert publication.ending is Ending.LEFT
+        assert await first.read() == b"0"
+        rest = [await segment.read() async for segment in subscription]
+    assert rest == [b"1", b"2", b"3", b"4"]
+    assert subscription.ending is Ending.CLOSED
+
+
+async def test_who_comes_after_a_publisher_that_vanished_frees_its_readers() -> None:
+    """Nobody deletes the segment that broke off, and the relay itself never would."""
+    never = RelaySettings(abandon_timeout=math.inf)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            bound = await nursery.start(partial(serve_relay, port=0, settings=never))
+            url = f"{bound.url}/a"
+            async with await trio.open_tcp_stream(bound.host, bound.port) as vanishing:
+                head = b"POST /a/0 HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+                await vanishing.send_all(head + b"4\r\nhalf\r\n")
+                async with open_subscription(url, start=0) as subscription:
+                    hanging = await anext(subscription)
+                    assert await anext(hanging) == b"half"
+                    await vanishing.aclose()
+                    async with open_publication(url) as publication:
+                        assert await hanging.read() == b""
+                        async with publication.segment() as segment:
+                            await segment.send(b"whole")
+                        assert await (await anext(subscription)).read() == b"whole"
+            nursery.cancel_scope.cancel()

@@ -76,6 +76,10 @@ class Fairness:
         """The numbers begin anew."""
         self._finished.clear()
 
+    def expects(self, segment: Segment, since: float) -> bool:
+        """Whether a reader finished the segment before after ``since``, and has not come for this."""
+        return self._last_expected(segment) >= since
+
     def waited(self, since: float, now: float) -> None:
         """The publisher's wait is over."""
         self._waited += now - since

@@ -30,8 +30,20 @@ if TYPE_CHECKING:
     help="Length of a segment, at least: it ends at a key frame.",
 )
 @click.option("--transcode", is_flag=True, help="Encode anew, also what could be copied.")
+@click.option(
+    "--delete/--keep",
+    default=True,
+    show_default=True,
+    help="Delete the channel at the end, so that its readers end too; or leave it for another.",
+)
 def command(
-    source: str, url: str, loop: bool, realtime: bool, segment_seconds: float, transcode: bool
+    source: str,
+    url: str,
+    loop: bool,
+    realtime: bool,
+    segment_seconds: float,
+    transcode: bool,
+    delete: bool,
 ) -> None:
     """Publish SOURCE, live, to a channel; it is made where the server allows that.
 
@@ -47,7 +59,9 @@ def command(
     from trickle_trio.publication import open_publication
     from trickle_trio.stream.feed import feed, open_source
 
-    settings = PublisherSettings(create=True, retry=RetryPolicy(give_up_after=PATIENCE))
+    settings = PublisherSettings(
+        create=True, delete=delete, retry=RetryPolicy(give_up_after=PATIENCE)
+    )
     latest: FeedProgress | None = None
 
     def note(progress: FeedProgress) -> None:

@@ -75,16 +75,25 @@ class Ring(RuleBasedStateMachine):
         channel = self.relay.channels.get(name)
         seq = max(-1, (channel.next_write if channel else 0) + offset)
         headers = {"lp-trickle-reset": "1"} if reset else {}
-        return self.open_writer(f"/{name}/{seq}", headers)
+        return self.open_writer(name, seq, headers)
 
     @rule(target=writers, name=NAMES, seq=st.integers(min_value=-1, max_value=12))
     def post_anywhere(self, name: str, seq: int) -> Any:
-        return self.open_writer(f"/{name}/{seq}", {})
+        return self.open_writer(name, seq, {})
 
-    def open_writer(self, path: str, headers: dict[str, str]) -> Writer | None:
-        writer = self.ask("POST", path, **headers)
-        assert isinstance(writer, Writer) or writer.status == 503
-        return writer if isinstance(writer, Writer) else None
+    def open_writer(self, name: str, seq: int, headers: dict[str, str]) -> Writer | None:
+        channel = self.relay.channels.get(name)
+        writer = self.ask("POST", f"/{name}/{seq}", **headers)
+        if isinstance(writer, Writer):
+            return writer
+        assert writer.closes
+        assert writer.status in (503, 409)
+        if writer.status == 409:
+            assert channel is not None
+            assert channel.writers
+            assert not headers
+            assert seq > channel.next_write + 2 * 5
+        return None
 
     @rule(writer=writers, size=st.integers(min_value=1, max_value=50))
     def write(self, writer: Writer | None, size: int) -> None:

@@ -239,6 +239,58 @@ def test_a_lingering_channel_is_read_to_its_end(house_of: HouseOf) -> None:
     assert house.relay.statistics().segments == 0
 
 
+def test_a_reader_that_is_behind_gets_what_a_deleted_channel_held(house: House) -> None:
+    fill(house, 3)
+    reader = house.reader("/a/0")
+    house.answer("DELETE", "/a")
+    assert house.drain(reader).body == b"segment 0"
+    assert house.body("/a/1") == b"segment 1"
+    house.wait(2)
+    assert house.body("/a/2") == b"segment 2"
+    past = house.answer("GET", "/a/3")
+    assert dict(past.headers)["lp-trickle-closed"] == "terminated"
+    house.wait(8)
+    assert house.answer("GET", "/a/3").status == 404
+    assert house.relay.statistics().size == 0
+
+
+def test_one_that_has_just_finished_a_segment_may_come_for_the_next(house: House) -> None:
+    fill(house, 3)
+    house.body("/a/0")
+    house.wait(9)
+    house.answer("DELETE", "/a")
+    assert house.body("/a/1") == b"segment 1"
+
+
+def test_one_that_does_not_come_for_long_is_not_waited_for(house: House) -> None:
+    fill(house, 3)
+    house.body("/a/0")
+    house.wait(11)
+    house.answer("DELETE", "/a")
+    assert house.answer("GET", "/a/1").status == 404
+
+
+def test_whose_readers_have_read_to_the_end_goes_at_once(house: House) -> None:
+    fill(house, 2)
+    house.body("/a/0")
+    last = house.reader("/a/1")
+    waiting = house.reader("/a/2")
+    house.answer("DELETE", "/a")
+    assert house.answer("GET", "/a/1").status == 404
+    assert house.drain(last).body == b"segment 1"
+    assert house.drain(waiting).headers["lp-trickle-closed"] == "terminated"
+    assert house.relay.statistics().size == 0
+
+
+def test_a_relay_may_forget_at_once_whoever_is_behind(house_of: HouseOf) -> None:
+    house = house_of(catch_up=0)
+    fill(house, 3)
+    reader = house.reader("/a/0")
+    house.answer("DELETE", "/a")
+    assert house.answer("GET", "/a/1").status == 404
+    assert house.drain(reader).body == b"segment 0"
+
+
 def test_a_lingering_channel_gives_way_to_a_new_one(house_of: HouseOf) -> None:
     house = house_of(linger=5.0)
     fill(house, 2)

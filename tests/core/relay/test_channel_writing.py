@@ -124,7 +124,30 @@ def test_an_abandoned_segment_is_closed_after_a_time(house: House) -> None:
     assert house.drain(reader, seen).last is END
 
 
-def test_a_segment_that_is_carried_on_is_not_abandoned(house: House) -> None:
+def test_who_goes_on_behind_an_abandoned_segment_has_given_it_up(house: House) -> None:
+    writer = house.writer("/a/0")
+    house.write(writer, b"half")
+    reader = house.reader("/a/0")
+    seen = house.drain(reader)
+    writer.abort(house.now)
+    following = house.writer("/a/1")
+    assert house.drain(reader, seen).last is NEED_DATA, "it may still be carried on"
+    house.write(following, b"x")
+    assert house.drain(reader, seen).last is END
+
+
+def test_a_segment_that_is_carried_on_is_not_given_up(house: House) -> None:
+    writer = house.writer("/a/0")
+    house.write(writer, b"half")
+    writer.abort(house.now)
+    again = house.writer("/a/0")
+    house.post("/a/1", b"x")
+    house.write(again, b" and half")
+    house.end(again)
+    assert house.body("/a/0") == b"half and half"
+
+
+def test_a_segment_that_is_carried_on_is_not_abandoned_abandoned(house: House) -> None:
     first, reader = house.writer("/a/0"), house.reader("/a/0")
     house.write(first, b"one")
     first.abort(house.now)
@@ -226,6 +249,55 @@ def test_falling_back_spares_what_is_being_written_or_waited_for(house: House) -
     assert house.body("/a/3") == b"onetwo"
     assert preconnected.answer is None
     assert house.answer("GET", "/a/2").status == 470
+
+
+def test_a_stray_far_ahead_of_a_publisher_at_work_is_refused(house: House) -> None:
+    for seq in range(5):
+        house.post(f"/a/{seq}", b"x")
+    at_work, reader = house.writer("/a/5"), house.reader("/a/5")
+    stray = house.answer("POST", "/a/1000000")
+    assert (stray.status, stray.closes) == (409, True)
+    assert (at_work.answer, house.next_write("a")) == (None, 5)
+    house.write(at_work, b"goes on")
+    assert house.drain(reader).body == b"goes on"
+
+
+def test_one_at_minus_one_is_at_work_too(house: House) -> None:
+    house.writer("/a/-1")
+    assert house.answer("POST", "/a/1000000").status == 409
+
+
+@pytest.mark.parametrize("seq", [0, 10])
+def test_what_can_be_under_way_at_once_is_no_stray(house: House, seq: int) -> None:
+    below, ahead = house.writer("/a/0"), house.writer(f"/a/{seq}")
+    assert below.answer is ahead.answer is None
+
+
+def test_who_writes_alone_may_begin_anywhere(house: House) -> None:
+    ahead = house.writer("/a/2000000")
+    house.post("/a/1000000", b"x")
+    assert (ahead.answer, house.next_write("a")) == (None, 1_000_001)
+
+
+def test_who_says_that_it_begins_anew_may_begin_anywhere(house: House) -> None:
+    old = house.writer("/a/0")
+    anew = house.writer("/a/1000000", lp_trickle_reset="1")
+    assert old.answer is not None
+    house.write(anew, b"x")
+    assert house.next_write("a") == 1_000_001
+
+
+def test_a_stray_that_came_between_two_segments_is_forgotten(house: House) -> None:
+    house.post("/a/4", b"x")
+    stray = house.writer("/a/1000000")
+    house.write(stray, b"stray")
+    reader = house.reader("/a/-2")
+    seen = house.drain(reader)
+    house.post("/a/5", b"goes on")
+    assert house.next_write("a") == 6
+    assert headers_of(stray.answer)["lp-trickle-seq"] == "1000000"
+    assert house.drain(reader, seen).last is END, "nobody hangs in it"
+    assert house.body("/a/-2") == b"goes on"
 
 
 def test_reset_closes_all_below_and_spares_what_is_ahead(house: House) -> None:

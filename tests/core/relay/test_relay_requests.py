@@ -358,6 +358,8 @@ def test_no_likely_request_raises(method: str, path: list[str], value: str) -> N
         {"idle_timeout": 0},
         {"linger": -1},
         {"linger": float("inf")},
+        {"catch_up": -1},
+        {"catch_up": float("inf")},
         {"token": ""},
         {"token": "two words"},
         {"patience": float("nan")},
