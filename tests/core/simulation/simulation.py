@@ -30,6 +30,9 @@ a connection that died silently (``DEAD_AFTER``); behind it come a deletion, a p
 WATCHED: Final = 60.0
 """Seconds of calm in which nothing at all may go wrong."""
 
+UNTIL_SAID: Final = 10.0
+"""Seconds that may go by before a silence, and after it until something is written."""
+
 RACE: Final = 5.0
 FAIR: Final = 1.0
 """Seconds for which a relay must let its publishers wait, to be called fair."""
@@ -297,7 +300,7 @@ class Simulation:
         for place in self.places:
             place.settle_down()
         clock.run(clock.now + WATCHED)
-        if length < self.host.manner.settings.idle_timeout:
+        if length + UNTIL_SAID < self.host.manner.settings.idle_timeout:
             for place in self.places:
                 require(place.lives == lives[place], "over silence nobody gives up", place.channel)
         self._watch(WATCHED)
