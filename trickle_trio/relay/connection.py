@@ -225,6 +225,8 @@ class Connection:
 
     async def _complain(self, status: int) -> None:
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            # 501 is h11's word for a coding that it does not know. Here what a client sends is 4xx.
+            status = status if status < 500 else 400
             await self._send_answer(text(status, "That is no HTTP request").closing())
             await self._linger()
 

@@ -51,7 +51,8 @@ class Phrasing:
         return [b"%x\r\n" % sum(map(len, pieces)), *pieces, b"\r\n"]
 
     def end(self) -> bytes:
-        """The end of an answer."""
+        """The end of an answer. Another's may follow to what is no request at all: it has a body."""
+        self._asked_without_body = False
         return self._http.send(h11.EndOfMessage())
 
     def go_on(self) -> list[Buffer]:

@@ -21,6 +21,7 @@ LINES = st.sampled_from(
         b"POST /a/0 HTTP/1.1\r\n",
         b"POST /a/-1 HTTP/1.1\r\n",
         b"DELETE /a/0 HTTP/1.1\r\n",
+        b"HEAD /a/0 HTTP/1.1\r\n",
         b"GET http://x/a/0 HTTP/1.0\r\n",
         b"GET * HTTP/1.1\r\n",
         b"GET /%ff%00/../0 HTTP/1.1\r\n",
@@ -104,11 +105,20 @@ def test_any_bytes_get_an_answer_or_a_closed_connection(
         (b"\x16\x03\x01\x02\x00", b"400"),
         (b"GET /a/0 HTTP/1.1\r\n\r\n", b"400"),
         (b"GET /a/0 HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", b"400"),
-        (b"POST /a/0 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", b"501"),
+        (b"POST /a/0 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", b"400"),
+        (b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n" * 2 + b"hello\r\n\r\n", b"405"),
     ],
 )
 def test_what_is_no_request_is_told_so(said: bytes, status: bytes) -> None:
     assert trio.run(play, [said]).startswith(b"HTTP/1.1 " + status)
+
+
+def test_what_follows_a_head_is_answered_with_a_body_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    said = trio.run(play, [b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", b"hello\r\n\r\n"])
+    assert said.endswith(b"\r\n\r\nThat is no HTTP request")
+    assert not caplog.records
 
 
 def test_a_fault_of_ours_drops_one_connection_and_is_logged(
