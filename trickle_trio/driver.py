@@ -33,7 +33,7 @@ from trickle_core.commands import (
     OpenPost,
 )
 from trickle_core.events import Cause, Event, RequestFailed, RequestFinished, ResponseStarted
-from trickle_trio.transport import PushedBody, TrickleTransport
+from trickle_trio.transport import BareRequest, PushedBody, RequestKind, TrickleTransport
 
 SHORT_BODY: Final = 65_536
 """Bytes of an unwanted answer that are read away to keep its connection; beyond that a new
@@ -49,7 +49,20 @@ _TIMEOUTS: Final = httpx.Timeout(connect=10.0, read=None, write=20.0, pool=None)
 
 NO_BODY: Final = httpx.ByteStream(b"")
 
-Send = Callable[[httpx.Request], Awaitable[httpx.Response]]
+
+@frozen
+class Reply:
+    """An answer: its head, and its body as it arrives. ``headers`` has lower-case names: httpx's own
+    mapping searches a list each time. ``close`` is quick; a cancelled call has closed it too.
+    """
+
+    status: int
+    headers: dict[str, str]
+    pieces: AsyncIterator[bytes]
+    close: Callable[[], Awaitable[None]]
+
+
+Send = Callable[[httpx.Request], Awaitable[Reply]]
 
 
 class ChannelEnded(Exception):
@@ -89,37 +102,24 @@ class Exchange:
     number: int
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     body: PushedBody | None = None
-    response: httpx.Response | None = None
-    headers: dict[str, str] = field(factory=dict)
-    """The answer's, with lower-case names: httpx's own mapping searches a list each time."""
+    reply: Reply | None = None
     unwanted: bool = False
     """The answer is to be read away, by the task that has just reported its head."""
-    _pieces: AsyncIterator[bytes] | None = None
 
     @property
     def bytes_sent(self) -> int:
         """Bytes of the request's body that may have left."""
         return self.body.taken if self.body else 0
 
-    def take(self, response: httpx.Response) -> None:
-        """It is answered."""
-        self.response = response
-        raw = response.headers.raw
-        self.headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in raw}
-
-    def pieces(self) -> AsyncIterator[bytes]:
-        """The answer's body as it arrives: the same iterator at each call."""
-        if self._pieces is None:
-            assert self.response is not None, "only an answered request is read"  # noqa: S101
-            self._pieces = aiter(self.response.stream)  # type: ignore[arg-type]  # of an AsyncClient
-        return self._pieces
+    def answered(self) -> Reply:
+        """The answer, which is there."""
+        assert self.reply is not None, "only an answered request is read"  # noqa: S101
+        return self.reply
 
     async def close(self) -> None:
-        """Close what is open of the answer. Quick; a cancelled call has closed it too."""
-        if isinstance(self._pieces, AsyncGenerator):
-            await self._pieces.aclose()
-        if self.response is not None:
-            await self.response.aclose()
+        """Close what is open of the answer."""
+        if self.reply is not None:
+            await self.reply.close()
 
 
 class Make(Protocol):
@@ -158,33 +158,32 @@ class Requests:
                 raise TypeError(f"no request: {order!r}")
 
 
-@frozen
+@define
 class BareRequests:
-    """Makes requests for a transport that is called directly, for a tenth of the CPU: the address is
-    parsed once (``target`` is httpx's own extension), the headers that frame the body are given.
-    """
+    """Makes requests for a transport that is called directly, and sends them."""
 
     url: httpx.URL
+    transport: TrickleTransport
+    _kinds: dict[tuple[str, bool, tuple[str, ...]], RequestKind] = field(factory=dict, init=False)
 
     def __call__(
         self, method: str, part: str, headers: Mapping[str, str], body: PushedBody | None = None
     ) -> httpx.Request:
         """See ``Make``."""
-        given = [("host", self.url.netloc.decode()), *headers.items()]
-        if body is not None:
-            given.append(("transfer-encoding", "chunked"))
-        elif method == "POST":
-            given.append(("content-length", "0"))
-        return httpx.Request(
-            method,
-            self.url,
-            headers=given,
-            stream=NO_BODY if body is None else body,
-            extensions={
-                "timeout": _TIMEOUTS.as_dict(),
-                "target": self.url.raw_path + part.encode(),
-            },
-        )
+        key = (method, body is not None, tuple(headers))
+        kind = self._kinds.get(key)
+        if kind is None:
+            has_body = body is not None
+            kind = RequestKind.of(method, self.url, headers, _TIMEOUTS, has_body=has_body)
+            self._kinds[key] = kind
+        return BareRequest(kind, self.url.raw_path + part.encode(), body or NO_BODY)
+
+    async def send(self, request: httpx.Request) -> Reply:
+        """See ``Send``."""
+        exchange = await self.transport.exchange(request)
+        head = exchange.head
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in head.headers}
+        return Reply(head.status_code, headers, exchange, exchange.aclose)
 
 
 @frozen
@@ -202,6 +201,20 @@ class ClientRequests:
         return self.client.build_request(
             method, url, headers=headers, content=body, timeout=_TIMEOUTS
         )
+
+    async def send(self, request: httpx.Request) -> Reply:
+        """See ``Send``."""
+        response = await self.client.send(request, stream=True)
+        raw = response.headers.raw
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in raw}
+        pieces = aiter(response.stream)  # type: ignore[arg-type]  # of an AsyncClient
+        return Reply(response.status_code, headers, pieces, partial(_close, pieces, response))
+
+
+async def _close(pieces: AsyncIterator[bytes], response: httpx.Response) -> None:
+    if isinstance(pieces, AsyncGenerator):
+        await pieces.aclose()
+    await response.aclose()
 
 
 class Driver:
@@ -243,7 +256,7 @@ class Driver:
 
     def mime_type(self, number: int) -> str:
         """What an answer says it carries."""
-        return self._exchanges[number].headers.get("content-type", "")
+        return self._exchanges[number].answered().headers.get("content-type", "")
 
     def body(self, number: int) -> PushedBody:
         """The body of an open POST."""
@@ -260,7 +273,7 @@ class Driver:
         if exchange is None:
             return b""
         try:
-            async for piece in exchange.pieces():
+            async for piece in exchange.answered().pieces:
                 return piece
         except (httpx.TransportError, httpx.StreamError):
             self._give_up(number)
@@ -302,17 +315,17 @@ class Driver:
         """Send a request and report what comes first, the head of its answer or its failure."""
         with exchange.scope:
             try:
-                response = await self._requests.send(request)
+                reply = await self._requests.send(request)
             except httpx.TransportError as error:
                 event = RequestFailed(exchange.number, _cause(error), exchange.bytes_sent)
                 self._drop(exchange)
                 self.report(event)
                 return
-            exchange.take(response)
+            exchange.reply = reply
             if exchange.number not in self._exchanges:  # aborted in the same instant
                 await exchange.close()
                 return
-            head = (exchange.number, response.status_code, exchange.headers)
+            head = (exchange.number, reply.status, reply.headers)
             self.report(ResponseStarted(*head, exchange.bytes_sent))
             if exchange.unwanted:
                 exchange.scope.deadline = trio.current_time() + DRAIN_TIME
@@ -340,7 +353,7 @@ class Driver:
 async def _read_away(exchange: Exchange) -> None:
     size = 0
     try:
-        async for piece in exchange.pieces():
+        async for piece in exchange.answered().pieces:
             size += len(piece)
             if size > SHORT_BODY:
                 break
@@ -365,12 +378,12 @@ async def open_requests(
     """The requests of one channel: over the user's client, or over connections of its own."""
     address = channel_url(url)
     if client is not None:
-        send = partial(client.send, stream=True)
-        yield Requests(address, mime_type, ClientRequests(client, address), send)
+        through = ClientRequests(client, address)
+        yield Requests(address, mime_type, through, through.send)
         return
     async with TrickleTransport() as transport:
-        make = BareRequests(httpx.URL(address))
-        yield Requests(address, mime_type, make, transport.handle_async_request)
+        bare = BareRequests(httpx.URL(address), transport)
+        yield Requests(address, mime_type, bare, bare.send)
 
 
 @frozen

@@ -37,6 +37,8 @@ class Finished:
     count: int = 0
     followers: int = 0
     """How many of them had come from the segment before."""
+    gone: int = 0
+    """How many of them were seen to leave for good."""
     last: float = -math.inf
 
 
@@ -67,6 +69,11 @@ class Fairness:
         finished.followers += follows
         finished.last = now
 
+    def reader_gone(self, seq: int) -> None:
+        """One that had finished ``seq`` has left for good."""
+        if seq in self._finished:
+            self._finished[seq].gone += 1
+
     def forget_below(self, seq: int) -> None:
         """Who finished these is not expected anywhere in the window."""
         for old in [known for known in self._finished if known < seq]:
@@ -77,8 +84,11 @@ class Fairness:
         self._finished.clear()
 
     def expects(self, segment: Segment, since: float) -> bool:
-        """Whether a reader finished the segment before after ``since``, and has not come for this."""
-        return self._last_expected(segment) >= since
+        """Whether a reader finished the segment before after ``since``, is still there, and has not
+        come for this.
+        """
+        before = self._finished_of(segment.seq - 1)
+        return before.count - before.gone > self._arrived(segment) and before.last >= since
 
     def waited(self, since: float, now: float) -> None:
         """The publisher's wait is over."""

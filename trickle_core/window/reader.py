@@ -46,6 +46,7 @@ class Reader:
     waker: Waker = sleep_on
     state: ReaderState = field(default=ReaderState.WAITING, init=False)
     position: int = field(default=0, init=False)
+    _finished: bool = field(default=False, init=False)
 
     @property
     def unread(self) -> int:
@@ -94,7 +95,16 @@ class Reader:
         """All is sent, or the client has gone. Closing twice is legal."""
         was, self.state = self.state, step(READER_TRANSITIONS, self.state, Input.LEAVE)
         if was is not ReaderState.GONE:
-            self.channel.reader_left(self, now, finished=was is ReaderState.ENDED)
+            self._finished = was is ReaderState.ENDED
+            self.channel.reader_left(self, now, finished=self._finished)
+
+    def client_left(self) -> None:
+        """The client has gone for good after ``close``: it does not come for what follows. Whoever
+        cannot tell need not call it; then it is expected for a while.
+        """
+        if self._finished:
+            self._finished = False
+            self.channel.reader_gone(self)
 
     def cut(self) -> None:
         """For the channel: its memory is needed elsewhere."""

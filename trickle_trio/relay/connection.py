@@ -63,22 +63,30 @@ class Connection:
         self._between: trio.CancelScope | None = None
         self._patience = desk.limits.header_timeout
         self._read_ahead = 0
+        self._last_read: Reader | None = None
 
     async def serve(self) -> None:
         """Answer requests until the client or a limit ends it. Raises nothing for what a client
         does. Cancelling is safe: what was being written counts as broken off.
         """
-        with suppress(Gone):
-            try:
-                while await self._serve_request() and not self._desk.ending:
-                    self._http.start_next_cycle()
-            except h11.RemoteProtocolError as error:
-                await self._complain(error.error_status_hint)
+        try:
+            with suppress(Gone):
+                await self._serve_requests()
+        finally:
+            if self._last_read is not None:
+                self._last_read.client_left()
 
     def farewell(self) -> None:
         """Hang up if no request is under way; else with its answer."""
         if self._between is not None:
             self._between.cancel()
+
+    async def _serve_requests(self) -> None:
+        try:
+            while await self._serve_request() and not self._desk.ending:
+                self._http.start_next_cycle()
+        except h11.RemoteProtocolError as error:
+            await self._complain(error.error_status_hint)
 
     async def _serve_request(self) -> bool:
         request = await self._next_request()
@@ -152,6 +160,7 @@ class Connection:
             await outlet.send_all(self._watch_client)
         finally:
             reader.close(trio.current_time())
+            self._last_read = reader
 
     async def _watch_client(self) -> None:
         """Notice that the client leaves. What it sends meanwhile are its next requests."""

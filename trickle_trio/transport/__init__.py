@@ -25,7 +25,15 @@ one. A transport belongs to one subscription or publication; a pool shared by ma
 
 from __future__ import annotations
 
+from trickle_trio.transport.bare import BareRequest, RequestKind
 from trickle_trio.transport.pool import TransportStatistics, TrickleTransport, default_ssl_context
 from trickle_trio.transport.pushed import PushedBody
 
-__all__ = ["PushedBody", "TransportStatistics", "TrickleTransport", "default_ssl_context"]
+__all__ = [
+    "BareRequest",
+    "PushedBody",
+    "RequestKind",
+    "TransportStatistics",
+    "TrickleTransport",
+    "default_ssl_context",
+]

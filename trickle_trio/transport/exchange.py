@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from enum import Enum, auto
 from typing import Final
 
@@ -87,6 +86,7 @@ class Exchange(httpx.AsyncByteStream):
     give_back: Callable[[Connection], None]
     stage: Stage = Stage.UNTOUCHED
     _sender: Sender = field(init=False)
+    _head: h11.Response | None = None
     _upload: Upload | None = None
     _ahead: bytes = b""
     """A piece of the answer's body that came along with its head."""
@@ -96,15 +96,30 @@ class Exchange(httpx.AsyncByteStream):
     def __attrs_post_init__(self) -> None:
         self._sender = Sender(self.request, self.connection, self.timeouts)
 
-    async def perform(self, nursery: trio.Nursery) -> httpx.Response:
+    async def perform(self, nursery: trio.Nursery) -> None:
         """Send the head, begin the body, wait for the answer's head. Cancelling it closes the connection."""
         try:
-            with self._cut_by_errors():
-                await self._send_request(nursery)
-                head = await self._receive_head()
+            await self._send_request(nursery)
+            self._head = await self._receive_head()
+        except httpx.TransportError as error:
+            cause = self._cut_by(error)
         except BaseException:
             await self.aclose()
             raise
+        else:
+            return
+        await self.aclose()
+        raise cause
+
+    @property
+    def head(self) -> h11.Response:
+        """The answer's head. Only after ``perform``."""
+        assert self._head is not None, "not performed yet"  # noqa: S101
+        return self._head
+
+    def response(self) -> httpx.Response:
+        """The answer as httpx's users know it."""
+        head = self.head
         return httpx.Response(
             head.status_code,
             headers=head.headers.raw_items(),
@@ -125,16 +140,23 @@ class Exchange(httpx.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        with self._cut_by_errors():
+        try:
             while self.stage is Stage.READING:
                 piece, self._ahead = self._ahead or self._parse_piece(), b""
                 if piece:
                     return piece
                 if self.stage is Stage.READING:
                     await self._receive()
+        except httpx.TransportError as error:
+            cause = self._cut_by(error)
+        else:
+            raise self._end_of_body()
+        raise cause
+
+    def _end_of_body(self) -> Exception:
         if self.stage is Stage.CUT:
-            raise httpx.ReadError("the answer was closed before its end", request=self.request)
-        raise StopAsyncIteration
+            return httpx.ReadError("the answer was closed before its end", request=self.request)
+        return StopAsyncIteration()
 
     async def aclose(self) -> None:
         """Give the connection back if both messages are whole, else close it; stop the body, wait for its iterator.
@@ -257,18 +279,12 @@ class Exchange(httpx.AsyncByteStream):
         if self.stage is Stage.UNTOUCHED:
             self.stage = Stage.AWAITING
 
-    @contextmanager
-    def _cut_by_errors(self) -> Iterator[None]:
-        """End the exchange if reading fails, and raise the fault of the sender if that is what lies behind it."""
-        try:
-            yield
-        except httpx.TransportError:
-            self._let_go()
-            if self._sender.fault is None:
-                raise
-        else:
-            return
-        raise self._sender.fault
+    def _cut_by(self, error: httpx.TransportError) -> Exception:
+        """End the exchange because reading has failed; gives back the fault of the sender if that is what lies behind
+        it.
+        """
+        self._let_go()
+        return self._sender.fault or error
 
     def _let_go(self) -> None:
         """End the exchange, unless it has ended. May be repeated."""

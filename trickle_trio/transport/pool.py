@@ -14,6 +14,7 @@ import trio
 from attrs import define, field, frozen
 from attrs.validators import ge
 
+from trickle_trio.transport.bare import BareRequest
 from trickle_trio.transport.connection import (
     DEFAULT_PORTS,
     FAULTS,
@@ -109,22 +110,32 @@ class TrickleTransport(httpx.AsyncBaseTransport):
         iterator raised. A used connection that proves dead before a byte of answer has come is replaced once, if the
         body has not been begun and the server cannot have acted on the request or may act on it twice.
         """
+        return (await self.exchange(request)).response()
+
+    async def exchange(self, request: httpx.Request) -> Exchange:
+        """The same, for who needs no ``httpx.Response``: it costs as much as all the rest of a small answer."""
         nursery = self._running_nursery()
-        check(request)
-        origin = Origin.of(request.url)
-        timeouts = Timeouts.of(request)
+        if isinstance(request, BareRequest):
+            origin, timeouts = request.kind.origin, request.kind.timeouts
+        else:
+            check(request)
+            origin, timeouts = Origin.of(request.url), Timeouts.of(request)
         self._requests += 1
         used = self._take_idle(origin)
         if used is not None:
             self._reused += 1
             exchange = Exchange(request, used, timeouts, self._give_back)
             try:
-                return await exchange.perform(nursery)
+                await exchange.perform(nursery)
             except (httpx.NetworkError, httpx.RemoteProtocolError):
                 if not exchange.may_be_sent_again():
                     raise
+            else:
+                return exchange
         fresh = await self._connect(origin, request, timeouts)
-        return await Exchange(request, fresh, timeouts, self._give_back).perform(nursery)
+        exchange = Exchange(request, fresh, timeouts, self._give_back)
+        await exchange.perform(nursery)
+        return exchange
 
     def statistics(self) -> TransportStatistics:
         """The counters as they are now."""

@@ -13,6 +13,7 @@ import httpx
 import trio
 from attrs import define, field
 
+from trickle_trio.transport.bare import BareRequest
 from trickle_trio.transport.connection import FAULTS, Connection, Phase, Timeouts, httpx_error
 from trickle_trio.transport.pushed import PushedBody
 
@@ -34,10 +35,15 @@ class Sender:
     timeouts: Timeouts
     fault: Exception | None = None
     """Raised where the answer is waited for or read."""
+    _chunked: bool = False
+    """The body is known to be chunked: h11 keeps no count of it."""
 
     def head(self) -> bytes:
         """The request's head. httpx's extension ``target`` stands for the address, where it is given."""
         request = self.request
+        if isinstance(request, BareRequest):
+            self._chunked = request.method == "POST"
+            return request.head(self.framed(request.kind.event))
         target = request.extensions.get("target") or request.url.raw_path
         try:
             event = h11.Request(method=request.method, target=target, headers=request.headers.raw)
@@ -51,6 +57,8 @@ class Sender:
 
     def framed(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> bytes:
         """A part of the request as it goes over the wire."""
+        if self._chunked and isinstance(event, h11.Data) and self.is_amid_body():
+            return b"%x\r\n%b\r\n" % (len(event.data), event.data)
         try:
             return self.connection.http.send(event)
         except h11.LocalProtocolError as fault:

@@ -270,6 +270,28 @@ def test_one_that_does_not_come_for_long_is_not_waited_for(house: House) -> None
     assert house.answer("GET", "/a/1").status == 404
 
 
+def test_one_that_was_seen_to_leave_is_not_waited_for(house: House) -> None:
+    fill(house, 3)
+    left, broke_off = house.reader("/a/0"), house.reader("/a/0")
+    house.drain(left)
+    broke_off.close(house.now)
+    for reader in (left, left, broke_off):
+        reader.client_left()
+    house.answer("DELETE", "/a")
+    assert house.answer("GET", "/a/1").status == 404
+
+
+def test_one_that_left_long_after_changes_nothing(house: House) -> None:
+    fill(house, 1)
+    reader = house.reader("/a/0")
+    house.drain(reader)
+    house.wait(1)
+    for seq in range(1, 20):
+        house.post(f"/a/{seq}", b"x")
+    reader.client_left()
+    assert house.body("/a/19") == b"x"
+
+
 def test_whose_readers_have_read_to_the_end_goes_at_once(house: House) -> None:
     fill(house, 2)
     house.body("/a/0")
