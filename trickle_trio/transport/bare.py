@@ -26,6 +26,7 @@ class RequestKind:
     """The head, with any target."""
     origin: Origin
     timeouts: Timeouts
+    has_body: bool
 
     @classmethod
     def of(
@@ -37,7 +38,9 @@ class RequestKind:
         *,
         has_body: bool,
     ) -> RequestKind:
-        """Check it once. ``headers`` are those that the channel needs; those of HTTP are added."""
+        """Check it once. ``has_body``: they have one, in chunks. ``headers`` are those that the channel needs; those of
+        HTTP are added.
+        """
         given = [("host", url.netloc.decode()), *headers.items()]
         if has_body:
             given.append(("transfer-encoding", "chunked"))
@@ -46,7 +49,7 @@ class RequestKind:
         event = h11.Request(method=method, target="/", headers=given)
         extensions = {"timeout": timeout.as_dict()}
         known = httpx.Request(method, url, headers=given, extensions=extensions)
-        return cls(method, url, known.headers, event, Origin.of(url), Timeouts.of(known))
+        return cls(method, url, known.headers, event, Origin.of(url), Timeouts.of(known), has_body)
 
 
 class BareRequest(httpx.Request):

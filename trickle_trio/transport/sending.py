@@ -42,7 +42,7 @@ class Sender:
         """The request's head. httpx's extension ``target`` stands for the address, where it is given."""
         request = self.request
         if isinstance(request, BareRequest):
-            self._chunked = request.method == "POST"
+            self._chunked = request.kind.has_body
             return request.head(self.framed(request.kind.event))
         target = request.extensions.get("target") or request.url.raw_path
         try:
