@@ -38,10 +38,22 @@ class PublicationStatistics:
 
 
 class OutgoingSegment:
-    """One segment, while it is written."""
+    """One segment, to be written inside ``async with``: ended as whole when the block ends, given
+    up when it raises or is cancelled.
+
+    Entering blocks until there is a connection to write to. ``ChannelEnded``: there will be none.
+    Leaving does not block. ``SegmentLost``: it broke before its end.
+    """
 
     def __init__(self, publication: Publication) -> None:
         self._publication = publication
+
+    async def __aenter__(self) -> OutgoingSegment:
+        await self._publication._begin_segment()  # noqa: SLF001 - two halves of one thing
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._publication._end_segment(whole=kind is None)  # noqa: SLF001 - likewise
 
     @property
     def seq(self) -> int:
@@ -81,24 +93,22 @@ class Publication:
         """Counters since the beginning."""
         return PublicationStatistics(self._segments, self._machine.lost, self._bytes_sent)
 
-    @asynccontextmanager
-    async def segment(self) -> AsyncIterator[OutgoingSegment]:
-        """Write the next segment: ended as whole when the block ends, given up when it raises or is
-        cancelled.
+    def segment(self) -> OutgoingSegment:
+        """The next segment, to be entered."""
+        return OutgoingSegment(self)
 
-        Entering blocks until there is a connection to write to. ``ChannelEnded``: there will be
-        none.
-        """
+    async def _begin_segment(self) -> None:
         self._check()
         self._driver.input(self._machine.begin_segment)
         try:
             await self._granted()
-            yield OutgoingSegment(self)
         except BaseException:
             self._leave_segment(whole=False)
             raise
-        lost = self._machine.writer is Writer.BEREFT
-        self._leave_segment(whole=not lost)
+
+    def _end_segment(self, *, whole: bool) -> None:
+        lost = whole and self._machine.writer is Writer.BEREFT
+        self._leave_segment(whole=whole and not lost)
         if lost:
             raise self._loss()
 
@@ -112,6 +122,15 @@ class Publication:
         while self._machine.settling and self.ending is None:
             await self._news.park()
         return self._machine.lost
+
+    async def wait_ended(self) -> Ending:
+        """Wait until nothing can be written any more, also while nothing is being written; returns
+        why (``status`` is the server's answer). Blocks for as long as all is well; cancelling is
+        safe.
+        """
+        while self.ending is None:
+            await self._news.park()
+        return self.ending
 
     def _leave_segment(self, *, whole: bool) -> None:
         machine, request = self._machine, self._request

@@ -253,6 +253,20 @@ async def test_a_channel_that_goes_while_a_segment_is_written(relay: str) -> Non
                 raise AssertionError("there is no segment to write")
 
 
+async def test_who_waits_for_the_end_is_told_while_nothing_is_written(relay: str) -> None:
+    url = f"{relay}/a"
+    async with open_publication(url, settings=CREATE) as publication, httpx.AsyncClient() as client:
+        async with publication.segment() as segment:
+            await segment.send(b"x")
+        await publication.settled()
+        with trio.move_on_after(0):
+            await publication.wait_ended()
+        assert publication.ending is None
+        assert (await client.delete(url)).status_code == 200
+        assert await publication.wait_ended() is Ending.CLOSED
+        assert publication.status == 200
+
+
 async def test_nobody_listens(unused_port: int) -> None:
     url = f"http://127.0.0.1:{unused_port}/a"
     async with open_publication(url, settings=FIRST) as publication:

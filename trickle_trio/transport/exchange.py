@@ -201,6 +201,8 @@ class Exchange(httpx.AsyncByteStream):
     # The answer's way in.
 
     async def _receive_head(self) -> h11.Response:
+        # Nothing of it is there yet: a connection with bytes left over is not used again.
+        await self._receive()
         while not isinstance(event := self._parse(), h11.Response):
             if isinstance(event, h11.InformationalResponse):
                 self._heed_interim(event)

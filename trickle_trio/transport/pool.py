@@ -198,9 +198,10 @@ class TrickleTransport(httpx.AsyncBaseTransport):
 
     def _take_idle(self, origin: Origin) -> Connection | None:
         """Take the latest idle connection that is still good; those found bad on the way are closed."""
+        now = trio.current_time()
         for connection in [idle for idle in reversed(self._idle) if idle.origin == origin]:
             self._idle.remove(connection)
-            if connection.is_silent() and not self._is_overdue(connection):
+            if connection.is_silent() and not self._is_overdue(connection, now):
                 return connection
             self._discard(connection)
         return None
@@ -210,13 +211,15 @@ class TrickleTransport(httpx.AsyncBaseTransport):
             self._discard(connection)
             return
         connection.http.start_next_cycle()
-        connection.idle_since = trio.current_time()
+        now = connection.idle_since = trio.current_time()
         self._idle.append(connection)
-        while self._idle and (len(self._idle) > self.idle_limit or self._is_overdue(self._idle[0])):
+        while self._idle and (
+            len(self._idle) > self.idle_limit or self._is_overdue(self._idle[0], now)
+        ):
             self._discard(self._idle.pop(0))
 
-    def _is_overdue(self, connection: Connection) -> bool:
-        return trio.current_time() - connection.idle_since > self.idle_seconds
+    def _is_overdue(self, connection: Connection, now: float) -> bool:
+        return now - connection.idle_since > self.idle_seconds
 
     def _discard(self, connection: Connection) -> None:
         connection.close()
