@@ -303,11 +303,12 @@ async def test_readers_that_are_behind_get_what_a_deleted_channel_held(relay: st
     leave = PublisherSettings(create=True, delete=True)
     async with open_subscription(url, settings=start) as subscription:
         async with open_publication(url, settings=leave) as publication:
-            for number in range(5):
+            async with publication.segment() as segment:
+                await segment.send(b"0")
+            first = await anext(subscription)
+            for number in range(1, 5):
                 async with publication.segment() as segment:
                     await segment.send(b"%d" % number)
-                if number == 0:
-                    first = await anext(subscription)
         assert publication.ending is Ending.LEFT
         assert await first.read() == b"0"
         rest = [await segment.read() async for segment in subscription]

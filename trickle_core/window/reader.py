@@ -46,7 +46,8 @@ class Reader:
     waker: Waker = sleep_on
     state: ReaderState = field(default=ReaderState.WAITING, init=False)
     position: int = field(default=0, init=False)
-    _finished: bool = field(default=False, init=False)
+    finished: bool = field(default=False, init=False)
+    """It was closed after its end."""
 
     @property
     def unread(self) -> int:
@@ -95,15 +96,15 @@ class Reader:
         """All is sent, or the client has gone. Closing twice is legal."""
         was, self.state = self.state, step(READER_TRANSITIONS, self.state, Input.LEAVE)
         if was is not ReaderState.GONE:
-            self._finished = was is ReaderState.ENDED
-            self.channel.reader_left(self, now, finished=self._finished)
+            self.finished = was is ReaderState.ENDED
+            self.channel.reader_left(self, now, finished=self.finished)
 
     def client_left(self) -> None:
         """The client has gone for good after ``close``: it does not come for what follows. Whoever
         cannot tell need not call it; then it is expected for a while.
         """
-        if self._finished:
-            self._finished = False
+        if self.finished:
+            self.finished = False
             self.channel.reader_gone(self)
 
     def cut(self) -> None:

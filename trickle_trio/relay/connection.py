@@ -63,7 +63,7 @@ class Connection:
         self._between: trio.CancelScope | None = None
         self._patience = desk.limits.header_timeout
         self._read_ahead = 0
-        self._last_read: Reader | None = None
+        self._last_finished: Reader | None = None
 
     async def serve(self) -> None:
         """Answer requests until the client or a limit ends it. Raises nothing for what a client
@@ -73,8 +73,8 @@ class Connection:
             with suppress(Gone):
                 await self._serve_requests()
         finally:
-            if self._last_read is not None:
-                self._last_read.client_left()
+            if self._last_finished is not None:
+                self._last_finished.client_left()
 
     def farewell(self) -> None:
         """Hang up if no request is under way; else with its answer."""
@@ -160,7 +160,8 @@ class Connection:
             await outlet.send_all(self._watch_client)
         finally:
             reader.close(trio.current_time())
-            self._last_read = reader
+            if reader.finished:
+                self._last_finished = reader
 
     async def _watch_client(self) -> None:
         """Notice that the client leaves. What it sends meanwhile are its next requests."""
