@@ -553,8 +553,9 @@ async def test_the_page_and_its_parts(api: Any) -> None:
         ("style.css", "text/css"),
         ("page.js", "text/javascript"),
         ("player.js", "text/javascript"),
+        ("controls.js", "text/javascript"),
     ):
-        assert f"/dashboard/{name}" in page.text or name == "player.js"
+        assert f"/dashboard/{name}" in page.text or name in ("player.js", "controls.js")
         part = await api.get(f"/dashboard/{name}")
         assert (part.status_code, part.headers["Content-Type"].split(";")[0]) == (200, kind)
         assert "http://" not in part.text.replace("http://www.w3.org", "")

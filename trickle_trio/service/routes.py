@@ -23,6 +23,7 @@ DASHBOARD: Final = Path(__file__).parent / "dashboard"
 ASSETS: Final = {
     "index.html": "text/html",
     "style.css": "text/css",
+    "controls.js": "text/javascript",
     "player.js": "text/javascript",
     "page.js": "text/javascript",
 }

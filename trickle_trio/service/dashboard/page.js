@@ -1,5 +1,6 @@
 /* The page: asks the service once a second how it is, and shows that. What it shows follows from the last answer. */
 
+import { Controls } from "./controls.js";
 import { LivePlayer, sleep } from "./player.js";
 
 const SAMPLES = 60;
@@ -136,15 +137,44 @@ function showStream(stream, service) {
   input.facts(size(stream.width_in, stream.height_in), rate(stream.fps.ingress_video_fps));
   output.facts(size(stream.width_out, stream.height_out), rate(stream.fps.egress_video_fps));
   text("stream-name", stream.request_id);
-  text("stream-phase", { starting: "Starting", running: "Running for", stopping: "Stopping after" }[stream.phase]);
+  text("stream-phase", phaseOf(stream));
   text("stream-age", age(stream.seconds));
   at("stop").disabled = stream.phase === "stopping";
   showFigures(stream, service);
-  showPairs("params", stream.params, "None were given.");
+  showParams(stream, base);
   showPairs("channels", stream.urls, "None: frames come from the processor itself.");
   const error = at("last-error");
   error.hidden = !stream.last_error;
   error.textContent = stream.last_error ? `Last fault: ${stream.last_error}` : "";
+}
+
+function phaseOf(stream) {
+  if (stream.phase !== "running") return { starting: "Starting", stopping: "Stopping after" }[stream.phase];
+  if (stream.input_state === "waiting") return "Waiting for the input for";
+  if (stream.input_state === "silent") return "The input is silent; running for";
+  if (stream.output_state === "waiting" && stream.urls.publish_url) return "Nothing has come out yet; running for";
+  return "Running for";
+}
+
+const controls = new Controls(at("own-controls"), at("common-controls"), (values) =>
+  answerIn("params-answer", () => call("PATCH", `/api/streams/${encodeURIComponent(at("stream-name").textContent)}/params`, values)));
+
+/* The schema is asked for once a stream; what it has no control for stands below as text. */
+function showParams(stream, base) {
+  if (controls.stream !== stream.request_id) {
+    controls.stream = stream.request_id;
+    controls.draw({});
+    call("GET", `${base}/params/schema`).then((schema) => {
+      if (controls.stream !== stream.request_id) return;
+      controls.draw(schema);
+      at("params-form").hidden = schema.additionalProperties === false;
+      poke();
+    }).catch(() => { controls.stream = null; });
+  }
+  controls.show(stream.params);
+  const others = Object.entries(stream.params).filter(([name]) => !controls.has(name));
+  const declared = at("params-form").hidden;
+  showPairs("params", Object.fromEntries(others), declared || others.length ? "" : "None of the processor's were given.");
 }
 
 function showFigures(stream, service) {
@@ -183,7 +213,7 @@ function showPairs(id, pairs, nothing) {
     Object.assign(document.createElement("dd"), { textContent: short(typeof value === "string" ? value : JSON.stringify(value)) }),
   ]);
   const none = Object.assign(document.createElement("dd"), { className: "none", textContent: nothing });
-  at(id).replaceChildren(...(rows.length ? rows : [none]));
+  at(id).replaceChildren(...(rows.length || !nothing ? rows : [none]));
 }
 
 function showEnded(ended, state) {
