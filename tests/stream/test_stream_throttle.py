@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+import random
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given
@@ -42,6 +43,20 @@ def test_a_source_at_the_rate_loses_nothing_however_it_jitters(
 def test_a_faster_source_comes_down_to_the_rate_and_not_below(source: float, rate: int) -> None:
     times = [index / source for index in range(round(60 * source))]
     assert len(passed(rate, times)) == pytest.approx(60 * rate, abs=2)
+
+
+@pytest.mark.parametrize("source", [25, 29.97, 30, 50, 60])
+def test_nor_when_its_clock_jitters(source: float) -> None:
+    dice = random.Random(1)
+    times = [(index + dice.uniform(-0.2, 0.2)) / source for index in range(round(60 * source))]
+    assert len(passed(24, times)) >= 0.99 * 24 * 60
+
+
+@pytest.mark.parametrize(("source", "every"), [(30, 5), (25, 25)])
+def test_the_default_rate_leaves_out_every_so_many_th_frame(source: int, every: int) -> None:
+    taken = passed(24, [index / source for index in range(20 * source)])
+    left_out = sorted(set(range(20 * source)) - {round(time * source) for time in taken})
+    assert {b - a for a, b in pairwise(left_out)} == {every}
 
 
 @pytest.mark.parametrize(("source", "rate"), [(24, 30), (1, 60), (30, 30), (29.97, 30)])

@@ -17,8 +17,9 @@ class Throttle:
     """Lets through at most ``rate`` frames a second, or ``limit`` if that is lower, by their own time; both may change.
 
     Turns come one frame's time after another, however late each is taken: so 25 frames a second
-    become 24, and not the 23 that come of counting on from the last one taken. A turn that nobody
-    takes for most of a frame's time is gone: a pause is not made up for.
+    become 24, and not the 23 that come of counting on from the last one taken. A frame that comes
+    most of a frame's time late moves the turns behind it a little; where no turn was taken for all of a frame's time,
+    they are counted from then on: a pause is not made up for.
     """
 
     rate: float
@@ -36,6 +37,8 @@ class Throttle:
         step = 1 / min(self.rate, self.limit)
         if seconds < self._turn - step * EARLY:
             return False
-        is_missed = seconds > self._turn + step * (1 - EARLY)
-        self._turn = step + (seconds - step * EARLY if is_missed else self._turn)
+        if seconds >= self._turn + step:
+            self._turn = seconds + step * (1 - EARLY)
+        else:
+            self._turn = max(self._turn + step, seconds + step * EARLY)
         return True
