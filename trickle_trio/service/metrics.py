@@ -31,6 +31,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 _QUANTILES: Final = {"0.5": "p50", "0.95": "p95", "0.99": "p99"}
 
 _PLAIN: Final = (
+    ("overlay_frames_sent", "overlay_frames", "Pictures of the loading overlay that went out."),
     ("segments_received", "segments_in", "Segments read from the input channel."),
     ("segments_skipped", "segments_skipped", "Segments of the input that were missed."),
     ("segments_truncated", "segments_truncated", "Segments of the input that broke off."),
@@ -91,7 +92,7 @@ Told = list[tuple[str, StreamStatistics]]
 
 def _pictures(told: Told) -> Iterator[Metric]:
     yield _counter("frames_received", "Pictures that came in.", told, "frames_in")
-    yield _counter("frames_sent", "Pictures that went out.", told, "frames_out")
+    yield _counter("frames_sent", "Processed pictures that went out.", told, "frames_out")
 
 
 def _sound(told: Told) -> Iterator[Metric]:
