@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,6 +154,36 @@ async def test_a_neighbour_may_do_as_it_likes(
     good = next(each for each in made if getattr(each, "got", None) is not None)
     assert good.got == [], "parameters of the other"
     assert len(made) == 2
+
+
+def held() -> tuple[int, int]:
+    """How many tasks this run has, and how many files this process."""
+    files = Path("/proc/self/fd")
+    tasks = trio.lowlevel.current_statistics().tasks_living
+    return tasks, len(list(files.iterdir())) if files.exists() else 0
+
+
+async def test_again_and_again_with_output_each_time(
+    serving: Any, relay: str, publish: Any, coded: Any, nursery: trio.Nursery
+) -> None:
+    nursery.start_soon(publish, f"{relay}/in", coded())
+    async with serving(Moody) as api:
+        await api.when("IDLE")
+        service = Service(api, relay)
+        most = (0, 0)
+        for turn in range(8):
+            assert (await service.start("again", "good")).status_code == 200
+            await service.flows("again", 3)
+            assert (await api.stop()).status_code == 200
+            assert await api.health() == "IDLE"
+            if turn < 2:  # what is made once, is made
+                most = held()
+            with trio.fail_after(5):  # the relay lets go of its connections
+                while any(now > then for now, then in zip(held(), most, strict=True)):
+                    await trio.lowlevel.checkpoint()
+        assert [each["reason"] for each in (await api.get("/api/streams")).json()["ended"]] == [
+            "stopped"
+        ] * 8
 
 
 async def test_two_streams_have_numbers_of_their_own(

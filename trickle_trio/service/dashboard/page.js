@@ -293,6 +293,11 @@ at("token-form").addEventListener("submit", (event) => {
   poke();
 });
 
+at("retry").addEventListener("click", async () => {
+  await call("POST", "/api/model/load").catch(() => {});
+  poke();
+});
+
 at("stop").addEventListener("click", async (event) => {
   event.currentTarget.disabled = true;
   await call("DELETE", `/api/streams/${encodeURIComponent(at("stream-name").textContent)}`).catch(() => {});
