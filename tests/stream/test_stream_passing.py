@@ -29,6 +29,11 @@ async def echo(frame: AudioFrame) -> AudioFrame:
     return frame.replace_samples(frame.samples)
 
 
+def progress(patience: float) -> SoundProgress:
+    """Of a stream that has sound."""
+    return SoundProgress(patience, Tracks(audio=ElementaryStream(0x101, Codec.AAC)))
+
+
 @define
 class Bench:
     """The station with hand-made channels around it."""
@@ -38,7 +43,7 @@ class Bench:
     tracks: Tracks = field(factory=lambda: Tracks(copies_video=True))
     keys: KeyRequest = field(factory=KeyRequest)
     meters: Meters = field(factory=Meters)
-    sound: SoundProgress = field(factory=lambda: SoundProgress(1.0))
+    sound: SoundProgress = field(factory=lambda: SoundProgress(1.0, Tracks()))
     through: list[AccessUnit] = field(factory=list)
 
     def station(self) -> PicturePassing:
@@ -146,7 +151,7 @@ class TestInStep:
     async def test_a_picture_waits_for_the_sound_of_its_moment(
         self, autojump_clock: MockClock
     ) -> None:
-        sound = SoundProgress(1.0)
+        sound = progress(1.0)
         left: list[int] = []
 
         async def pass_on() -> None:
@@ -165,7 +170,7 @@ class TestInStep:
     async def test_sound_that_stays_away_is_waited_for_once(
         self, autojump_clock: MockClock
     ) -> None:
-        sound = SoundProgress(1.0)
+        sound = progress(1.0)
         began = trio.current_time()
         for time in range(100):
             await sound.wait_for(time)
@@ -175,7 +180,7 @@ class TestInStep:
         assert trio.current_time() - began == 2.0
 
     async def test_when_it_has_ended_nobody_waits(self, autojump_clock: MockClock) -> None:
-        sound = SoundProgress(10.0)
+        sound = progress(10.0)
         sound.end()
         with trio.fail_after(1):
             await sound.wait_for(10**12)
@@ -184,10 +189,10 @@ class TestInStep:
         self, kit: Any, autojump_clock: MockClock
     ) -> None:
         with trio.fail_after(1):
-            assert len(await Bench(sound=SoundProgress(10.0)).run(kit.pictures(30))) == 30
+            assert len(await Bench(sound=SoundProgress(10.0, Tracks())).run(kit.pictures(30))) == 30
 
     async def test_a_wait_can_be_cancelled(self, autojump_clock: MockClock) -> None:
-        sound = SoundProgress(10.0)
+        sound = progress(10.0)
         with trio.move_on_after(1) as scope:
             await sound.wait_for(1)
         assert scope.cancelled_caught

@@ -39,7 +39,7 @@ class Bench:
     reports: list[BaseException] = field(factory=list)
     settings: AudioEncoderSettings = field(factory=AudioEncoderSettings)
     tracks: Tracks = field(factory=Tracks)
-    progress: SoundProgress = field(factory=lambda: SoundProgress(1.0))
+    progress: SoundProgress = field(factory=lambda: SoundProgress(1.0, Tracks()))
 
     def station(self) -> SoundHandling:
         def report(_: str, error: BaseException) -> None:

@@ -93,6 +93,8 @@ class _Track:
     top: int
     """The latest pts given out."""
     period: int
+    is_away: bool = False
+    """It has left the program."""
 
     def step(self, time: int) -> int:
         """From the last unit to one with this dts, in its epoch."""
@@ -124,11 +126,18 @@ class Timeline:
             unit.stream, unit.data, pts, dts, unit.key, unit.damaged, unit.lost_before
         )
 
+    def leave(self, pid: int) -> None:
+        """The stream has left the program. When it comes back, it goes where the others are by then:
+        where it was itself says nothing any more.
+        """
+        if pid in self._tracks:
+            self._tracks[pid].is_away = True
+
     def _epoch(self, track: _Track | None, unit: AccessUnit) -> _Epoch:
         newest = max((t.place.epoch for t in self._tracks.values()), key=_number, default=None)
         if newest is None:
             return _Epoch(0, 0, unit.dts, unit.dts)
-        if track is None:
+        if track is None or track.is_away:
             is_near = newest.distance(unit.dts) <= self._settings.gap
             return newest if is_near else self._begin(newest, _period(unit), unit)
         known = self._known(track, newest, unit.dts)
@@ -189,7 +198,7 @@ class Timeline:
             track.left = track.place
         elif 0 < place.time - track.place.time <= _LONGEST_PERIOD:
             track.period = place.time - track.place.time
-        track.place = place
+        track.place, track.is_away = place, False
         track.top = max(track.top, pts)
 
 

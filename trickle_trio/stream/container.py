@@ -22,11 +22,11 @@ from trickle_trio.stream.threads import CodecThread
 @define(eq=False)
 class Container:
     """One container, from its first byte to its last. ``program`` and ``unit`` are given what is in
-    it, in order; ``unit`` may wait, and holds back who writes.
+    it, in order; they may wait, and hold back who writes.
     """
 
     settings: TrackSettings
-    program: Callable[[ProgramMap], None]
+    program: Callable[[ProgramMap], Awaitable[None]]
     unit: Callable[[AccessUnit], Awaitable[None]]
     meters: Meters
     _source: PipeSource = field(init=False)
@@ -71,7 +71,7 @@ class Container:
         with CodecThread("trickle container") as thread:
             try:
                 await thread.run(self._source.open)
-                self.program(ProgramMap(self._source.streams))
+                await self.program(ProgramMap(self._source.streams))
                 while units := await thread.run(self._source.read):
                     for unit in units:
                         await self.unit(unit)

@@ -91,6 +91,8 @@ class Egress:
         segment.
         """
         carried = self.tracks.carried()
+        if self._borders.segment is Segment.SOUND:  # players would look for the picture in it
+            carried = tuple(stream for stream in carried if not stream.codec.is_video)
         if self._muxer is None:
             self._muxer = Muxer(carried)
         elif carried != self._carried:

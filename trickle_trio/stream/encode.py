@@ -15,6 +15,7 @@ from trickle_core.mpegts import CLOCK_RATE, AccessUnit
 from trickle_trio.media.encode import EncoderStatistics, VideoEncoder, VideoEncoderSettings
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.stream.meters import Drop, Meters
+from trickle_trio.stream.step import SoundProgress
 from trickle_trio.stream.threads import CodecThread
 from trickle_trio.stream.tracks import VIDEO_PID
 
@@ -43,6 +44,8 @@ class PictureEncoding:
     segment_seconds: float
     keys: KeyRequest
     meters: Meters
+    sound: SoundProgress | None = None
+    """What each picture waits for; None: nothing."""
     _last_key: float = -math.inf
     _resized: float = -math.inf
     _thread: CodecThread = field(init=False)
@@ -102,4 +105,6 @@ class PictureEncoding:
         for unit in units:
             if unit.key:  # also those that nobody asked for: an encoder begins with one
                 self._last_key = max(self._last_key, unit.pts)
+            if self.sound is not None:
+                await self.sound.wait_for(unit.dts)
             await out.send(unit)

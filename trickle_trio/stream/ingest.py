@@ -14,11 +14,11 @@ from trickle_core.mpegts import (
     Damage,
     Demuxer,
     ProgramMap,
-    Timeline,
     TsEvent,
 )
 from trickle_trio.driver import open_hidden_nursery
 from trickle_trio.media.sources import TrackSettings
+from trickle_trio.stream.arrival import Arrivals
 from trickle_trio.stream.container import Container
 from trickle_trio.stream.ends import Silence
 from trickle_trio.stream.events import Events
@@ -47,7 +47,7 @@ class Ingest:
     containers: TrackSettings = field(factory=TrackSettings)
     """What is carried of a container, and how."""
     _demuxer: Demuxer = field(factory=Demuxer)
-    _timeline: Timeline = field(factory=Timeline)
+    _arrivals: Arrivals = field(factory=Arrivals)
     _is_hole: bool = False
     """Something is missing in front of the next picture."""
     _container: Container | None = None
@@ -62,6 +62,8 @@ class Ingest:
                 self._is_hole = self._is_hole or segment.skipped > 0
                 await self._read(segment, silence)
             await self._end_container()
+            for placed in self._arrivals.flush():
+                await self._pass_placed(placed)
 
     async def _read(self, segment: IncomingSegment, silence: Silence) -> None:
         if head := await _head(segment):
@@ -92,9 +94,7 @@ class Ingest:
             await self._end_container()
         is_other = form is Form.OPEN and not self._container and names_container(mime_type)
         if form is Form.CONTAINER or is_other:
-            self._container = Container(
-                self.containers, self.tracks.choose, self._pass_unit, self.meters
-            )
+            self._container = Container(self.containers, self._change, self._pass_unit, self.meters)
             await self._nursery.start(self._container.run)
 
     async def _end_container(self) -> None:
@@ -107,19 +107,27 @@ class Ingest:
             if isinstance(event, AccessUnit):
                 await self._pass_unit(event)
             elif isinstance(event, ProgramMap):
-                self.tracks.choose(event)
+                await self._change(event)
             elif isinstance(event, Damage):
                 self.meters.error("damage", event.reason.name)
+
+    async def _change(self, program: ProgramMap) -> None:
+        self.tracks.choose(program)
+        for placed in self._arrivals.expect(self.tracks.came_in()):
+            await self._pass_placed(placed)
 
     async def _pass_unit(self, unit: AccessUnit) -> None:
         track = self.tracks.track_of(unit)
         if track is None or (unit.damaged and not track.codec.is_video):
             return  # half a frame of sound is noise
-        placed = self._timeline.place(evolve(unit, stream=track))
-        if track.codec.is_video:
-            await self._pass_picture(placed)
+        for placed in self._arrivals.place(evolve(unit, stream=track)):
+            await self._pass_placed(placed)
+
+    async def _pass_placed(self, unit: AccessUnit) -> None:
+        if unit.stream.codec.is_video:
+            await self._pass_picture(unit)
         else:
-            await self._pass_sound(placed)
+            await self._pass_sound(unit)
 
     async def _pass_picture(self, unit: AccessUnit) -> None:
         if self._is_hole:

@@ -116,14 +116,15 @@ class Line:
         """
         pictures_in, pictures_out = trio.open_memory_channel[AccessUnit](UNITS_WAITING)
         coded_in, coded_out = trio.open_memory_channel[AccessUnit](UNITS_WAITING)
-        keys, progress = KeyRequest(), SoundProgress(self.settings.policy.sound_wait)
+        keys = KeyRequest()
+        progress = SoundProgress(self.settings.policy.sound_wait, self.tracks)
         with coded_in:  # who writes to it has a clone: the last one to close it ends the output
             sound_in = self._start_sound(nursery, coded_in.clone(), progress)
             if self.tracks.copies_video:
                 past = coded_in.clone()
                 pictures_out = self._start_passing(nursery, pictures_out, past, keys, progress)
             processed_out = self._start_picture(nursery, pictures_out)
-            self._start_encoding(nursery, processed_out, coded_in.clone(), keys)
+            self._start_encoding(nursery, processed_out, coded_in.clone(), keys, progress)
         self._start_output(nursery, coded_out, keys)
         nursery.start_soon(self._read, pictures_in, sound_in)
 
@@ -212,12 +213,21 @@ class Line:
         frames: trio.MemoryReceiveChannel[VideoFrame],
         coded: trio.MemorySendChannel[AccessUnit],
         keys: KeyRequest,
+        progress: SoundProgress,
     ) -> None:
         if self._output is None:
             nursery.start_soon(self._count_pictures, frames, coded)
             return
-        seconds = self.settings.policy.segment_seconds
-        encoding = PictureEncoding(self.settings.video, seconds, keys, self.meters)
+        policy = self.settings.policy
+        # Live, sound comes in time with its picture, and a picture that waited would be dropped.
+        in_step = self.handlers.handles_audio and policy.pace is Pace.EVERY_FRAME
+        encoding = PictureEncoding(
+            self.settings.video,
+            policy.segment_seconds,
+            keys,
+            self.meters,
+            progress if in_step else None,
+        )
         nursery.start_soon(encoding.run, frames, coded)
 
     def _start_output(

@@ -73,18 +73,11 @@ class PicturePassing:
             if unit.key and not unit.damaged and self.frames_wanted():
                 return unit
             if self._follows(unit):
-                await self._wait_for_sound(unit)
+                await self.sound.wait_for(unit.dts)
                 await past.send(self._placed(unit))
             else:
                 self.meters.drop(Drop.DAMAGED)
         return None
-
-    async def _wait_for_sound(self, unit: AccessUnit) -> None:
-        """A copy is ready at once. The sound of its moment, which is being handled, belongs into the
-        same segment.
-        """
-        if self.tracks.audio is not None:
-            await self.sound.wait_for(unit.dts)
 
     def _follows(self, unit: AccessUnit) -> bool:
         """Whether it can be decoded from what has been passed on."""

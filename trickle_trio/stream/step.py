@@ -1,4 +1,8 @@
-"""Keeping a picture that is only copied in step with sound that a handler is at work on."""
+"""Keeping the picture in step with sound that a handler is at work on.
+
+A picture that is only copied is ready at once, and so is any picture of an input that is read as fast
+as can be. The sound of its moment belongs into the same segment.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import math
 
 import trio
 from attrs import define, field
+
+from trickle_trio.stream.tracks import Tracks
 
 
 @define(eq=False)
@@ -15,6 +21,7 @@ class SoundProgress:
     """
 
     patience: float
+    tracks: Tracks
     _reached: float = -math.inf
     """In 1/90000 s."""
     _heard: float = field(factory=trio.current_time)
@@ -32,10 +39,10 @@ class SoundProgress:
         self._changed.unpark_all()
 
     async def wait_for(self, time: int) -> None:
-        """Wait until the sound has come to this time, in 1/90000 s, or stays away. Cancelling is
-        safe.
+        """Wait until the sound has come to this time, in 1/90000 s, or stays away; not where there is
+        none. Cancelling is safe.
         """
-        while self._reached < time:
+        while self._reached < time and self.tracks.audio is not None:
             with trio.move_on_at(self._heard + self.patience) as scope:
                 await self._changed.park()
             if scope.cancelled_caught:

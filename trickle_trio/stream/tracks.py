@@ -51,6 +51,11 @@ class Tracks:
         self._made_here = ElementaryStream(VIDEO_PID, self.video_codec)
         self.video = self.video or self._made_here
 
+    def came_in(self) -> frozenset[int]:
+        """What is carried of the input, by our own numbers."""
+        pids = {VIDEO_PID: self._video_pid, AUDIO_PID: self._audio_pid}
+        return frozenset(ours for ours, theirs in pids.items() if theirs is not None)
+
     @property
     def makes_picture(self) -> bool:
         """Whether pictures come from elsewhere than the input."""

@@ -145,6 +145,27 @@ def test_a_stream_that_joins_belongs_to_the_others() -> None:
     assert placed(timeline, [FRAME], AUDIO) == [FRAME + offset]
 
 
+@pytest.mark.parametrize("back", [S // 2, S, 3 * S])
+def test_a_stream_that_left_comes_back_to_where_the_others_are(back: int) -> None:
+    """Its own last time is near, and would take it for its own clock that goes on."""
+    timeline = Timeline()
+    placed(timeline, run(S, 60))
+    placed(timeline, run(S, 90, FRAME), AUDIO)
+    timeline.leave(AUDIO.pid)
+    placed(timeline, run(3 * S, 60))
+    again = 5 * S - back
+    [picture] = placed(timeline, [again])
+    sound = placed(timeline, run(again, 90, FRAME), AUDIO)
+    assert picture == 5 * S
+    assert sound == list(run(picture, 90, FRAME))
+
+
+def test_leaving_before_anything_came_means_nothing() -> None:
+    timeline = Timeline()
+    timeline.leave(AUDIO.pid)
+    assert placed(timeline, run(S, 3), AUDIO) == list(run(S, 3))
+
+
 def test_a_stream_that_joins_with_a_clock_of_its_own() -> None:
     timeline = Timeline()
     placed(timeline, run(0, 10))
