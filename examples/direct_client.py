@@ -33,8 +33,8 @@ async def report(client: TrickleClient) -> None:
     """Say every few seconds how it goes."""
     while True:
         await trio.sleep(5)
-        numbers = client.statistics()
-        print(f"{numbers.frames_in} frames in, {numbers.frames_out} out")
+        if numbers := client.statistics():
+            print(f"{numbers.frames_in} frames in, {numbers.frames_out} out", flush=True)
 
 
 if __name__ == "__main__":

@@ -140,16 +140,18 @@ class TrickleClient:
 
         Raises ValueError, naming the field, when one is wrong, RuntimeError when no stream runs.
         """
-        await self._running_stream().update_params(params)
-
-    def statistics(self) -> StreamStatistics:
-        """Return the numbers of the running stream. Raises RuntimeError when none runs."""
-        return self._running_stream().statistics()
-
-    def _running_stream(self) -> Stream:
-        if self._run is None or self._run.stream is None:
+        if self._stream is None:
             raise RuntimeError("no stream runs: start() one")
-        return self._run.stream
+        await self._stream.update_params(params)
+
+    def statistics(self) -> StreamStatistics | None:
+        """Return the numbers of the running stream; None when none runs, which is so too while the model loads."""
+        stream = self._stream
+        return None if stream is None else stream.statistics()
+
+    @property
+    def _stream(self) -> Stream | None:
+        return None if self._run is None else self._run.stream
 
 
 class SimpleTrickleClient:
