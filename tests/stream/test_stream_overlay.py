@@ -75,9 +75,15 @@ class Bench:
         self.is_reading.set()
 
     async def run(
-        self, count: int, at: dict[int, Callable[[], object]] | None = None, fps: float = SECOND
+        self,
+        count: int,
+        at: dict[int, Callable[[], object]] | None = None,
+        fps: float = SECOND,
+        then: range = range(0),
     ) -> None:
-        """Put so many frames in, thirty a second, and see what comes out; ``at`` a frame's number, do things."""
+        """Put so many frames in, thirty a second, ``then`` those of other numbers, and see what comes out; ``at`` a
+        frame's number, do things.
+        """
         processed_in, processed_out = trio.open_memory_channel[VideoFrame](2)
         handling = PictureHandling(
             as_processor(self.handler),
@@ -92,7 +98,7 @@ class Bench:
             nursery.start_soon(handling.run, self.frames, processed_in)
             nursery.start_soon(self._read, processed_out)
             with self.frames:
-                for index in range(count):
+                for index in [*range(count), *then]:
                     (at or {}).get(index, bool)()
                     await self.frames.put(frame(index))
                     await trio.sleep(1 / fps)
@@ -177,6 +183,20 @@ class TestAuto:
         bench.check()
         assert len(bench.real()) >= 9
         assert len(bench.overlaid()) >= 9 * 10
+
+    async def test_behind_a_leap_of_the_inputs_time_nothing_is_lost(
+        self, autojump_clock: MockClock
+    ) -> None:
+        """The answer goes half a frame behind the overlay's last picture, and not half a leap."""
+        leap = 100 * SECOND
+
+        async def withholds(given: VideoFrame) -> Any:
+            return Withheld if given.timestamp < leap * STEP else whitened(given)
+
+        bench = Bench(withholds)
+        await bench.run(3 * SECOND, then=range(leap, leap + SECOND))
+        bench.check()
+        assert bench.real()[-SECOND + 2 :] == list(range(leap + 2, leap + SECOND))
 
     async def test_a_good_handler_never_sees_it(self, autojump_clock: MockClock) -> None:
         async def good(given: VideoFrame) -> VideoFrame:

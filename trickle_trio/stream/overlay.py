@@ -24,6 +24,7 @@ from typing import Final
 import trio
 from attrs import define, evolve, field
 
+from trickle_core.mpegts import CLOCK_RATE
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.media.overlay import Canvas, Caption, OverlayPainter
 from trickle_trio.media.pixels import UnreadablePixelsError
@@ -37,6 +38,9 @@ from trickle_trio.stream.wishes import Wishes
 
 LONGEST_STEP: Final = 0.5
 """Seconds that count as waiting between one frame and the next, at most: a pause of the input is not the handler's."""
+
+SLOWEST: Final = CLOCK_RATE // 10
+"""1/90000 s from one frame to the next, at most, that an input may be thought to have."""
 
 
 class OverlayState(Enum):
@@ -258,7 +262,8 @@ class Overlay:
 
         Half a frame's time, so that the next frame of the input has its own place still.
         """
-        return last + max(self._step // 2, 1) if last == self._shown_at else None
+        step = min(self._step, SLOWEST)  # the input's time may have leapt
+        return last + max(step // 2, 1) if last == self._shown_at else None
 
     # -- its pictures
 

@@ -92,8 +92,8 @@ class PictureHandling:
 
     async def _process(self, given: VideoFrame) -> VideoFrame | VideoProcessingResult:
         instead: VideoFrame | VideoProcessingResult = given
+        began = trio.current_time() if self.speed else 0.0
         with self.meters.stage("handler"):
-            began = trio.current_time()
             result = await self.watchdog.call("video", partial(self.handlers.video, given), instead)
         if self.speed is not None:
             now = trio.current_time()
