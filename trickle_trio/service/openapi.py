@@ -118,7 +118,7 @@ def _body(route: Route) -> JsonSchema | None:
         return {"required": True, "content": _json(reference(route.takes))}
     if not route.path.endswith("/stop"):
         return None
-    content = _json(ANY_OBJECT) | {"text/plain": {"schema": {"type": "string"}}}
+    content = _json({}) | {"text/plain": {"schema": {"type": "string"}}}
     return {"description": "Anything, or nothing.", "content": content}
 
 
