@@ -1,20 +1,27 @@
-"""What ``trickle demo`` does to the picture: its colours drift, as ``strength`` says."""
+"""What ``trickle demo`` does to the picture: its colours drift."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+
+from attrs import field, frozen, validators
 
 from trickle_trio import FrameProcessor, VideoFrame
-
-TURN = 6.0
-"""Seconds until the same colour comes again."""
 
 
 class Drift(FrameProcessor):
     """Multiplies each colour by a slow wave."""
 
-    strength = 0.5
+    @frozen
+    class Params:
+        """How the colours drift."""
+
+        strength: float = field(default=0.5, validator=[validators.ge(0), validators.le(1)])
+        """How much of the colour goes at its lowest."""
+        turn: float = field(default=6.0, validator=[validators.ge(1), validators.le(30)])
+        """Seconds until the same colour comes again."""
+
+    now = Params()
 
     def load_model(self) -> None:
         """Import torch before the first frame needs it: that takes a second, and a thread is the
@@ -26,9 +33,9 @@ class Drift(FrameProcessor):
 
     async def process_video_async(self, frame: VideoFrame) -> VideoFrame:
         """Tint one frame."""
-        wave = 0.5 + 0.5 * (self.phases + 2 * math.pi * frame.seconds / TURN).cos()
-        return frame.replace_tensor(frame.tensor.mul_(1 - self.strength * wave))
+        wave = 0.5 + 0.5 * (self.phases + 2 * math.pi * frame.seconds / self.now.turn).cos()
+        return frame.replace_tensor(frame.tensor.mul_(1 - self.now.strength * wave))
 
-    def update_params(self, params: dict[str, Any]) -> None:
-        """Take a new ``strength``, from 0 to 1."""
-        self.strength = min(max(float(params.get("strength", self.strength)), 0.0), 1.0)
+    async def update_params(self, params: Params) -> None:  # type: ignore[override]  # an object of all
+        """Take all parameters as they are by now."""
+        self.now = params

@@ -81,6 +81,7 @@ function show(answer) {
   text("version", `trickle-trio ${service.version}`);
   document.title = `${HEALTH[state]} · ${service.model_id}`;
   const current = pick(answer.streams);
+  if (state === "live" && current?.input_state === "waiting") text("health-text", "Waiting");
   showTabs(answer.streams, current);
   at("live").hidden = !current;
   at("idle").hidden = state !== "idle";
