@@ -204,9 +204,7 @@ class Stream:
 
     def _checked(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """What is ours keeps the rules of the settings, also where nobody else checks."""
-        checked = dict(self._check_params(params))
-        ours = {key: value for key, value in checked.items() if key in OURS}
-        others = {key: value for key, value in checked.items() if key not in OURS}
+        ours, others = _split(self._check_params(params))
         try:
             evolve(self.settings, **ours)
         except (TypeError, ValueError) as error:
@@ -215,9 +213,7 @@ class Stream:
 
     async def _apply(self, params: Mapping[str, Any]) -> None:
         """Make a change: the processor first, for it may refuse."""
-        checked = self._checked(params)
-        ours = {key: value for key, value in checked.items() if key in OURS}
-        others = {key: value for key, value in checked.items() if key not in OURS}
+        ours, others = _split(self._checked(params))
         if others:
             try:
                 await self._hand_over(others)
@@ -227,7 +223,7 @@ class Stream:
         self.params.update(others)
         self.own_params.update(ours)
         self._wish(ours)
-        self._events.life("params_updated", params=checked)
+        self._events.life("params_updated", params=ours | others)
 
     async def _hand_over(self, params: Mapping[str, Any]) -> None:
         patience = self.settings.policy.handler_timeout
@@ -247,6 +243,12 @@ class Stream:
 
     def _refuse(self, reason: str) -> None:
         self._events.life("error", message=reason)
+
+
+def _split(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Ours, and the processor's."""
+    ours = {key: value for key, value in params.items() if key in OURS}
+    return ours, {key: value for key, value in params.items() if key not in OURS}
 
 
 def _leaves(group: BaseExceptionGroup[E]) -> Iterator[E]:
