@@ -22,6 +22,7 @@ from trickle_trio.cli.targets import load_target
 @click.option(
     "--max-streams", default=1, show_default=True, type=click.IntRange(1), help="Streams at once."
 )
+@click.option("--share-model", is_flag=True, help="Load one model for all of them.")
 @click.option(
     "--token",
     envvar="TRICKLE_TOKEN",
@@ -42,6 +43,7 @@ def command(
     host: str,
     port: int,
     max_streams: int,
+    share_model: bool,
     token: str | None,
     allow_origins: tuple[str, ...],
     reload: bool,
@@ -61,6 +63,7 @@ def command(
             host=host,
             port=port,
             max_streams=max_streams,
+            share_model=share_model,
             token=token,
             allow_origins=allow_origins,
             **options,
