@@ -184,3 +184,21 @@ def test_a_service_with_a_token_is_asked_with_it(
     assert stream("list", "--api", f"{api}/", "--token", "a/b")["max_streams"] == 2
     monkeypatch.setenv("TRICKLE_TOKEN", "a/b")
     assert stream("list", "--api", api)["streams"] == []
+
+
+def test_an_app_is_served_with_its_routes(start: Start, tmp_path: Path) -> None:
+    program = tmp_path / "mine.py"
+    program.write_text(
+        "from trickle_trio import create_app\n"
+        "app = create_app(lambda frame: frame, token='t')\n"
+        "@app.get('/mine')\n"
+        "async def mine():\n"
+        "    return {'mine': True}\n"
+    )
+    page = address(start("serve", f"{program}:app", "--port", "0"))
+    api, _, fragment = page.partition("/#")
+    assert fragment == "token=t"
+    answer = httpx.get(f"{api}/mine", headers={"Authorization": "Bearer t"})
+    assert answer.json() == {"mine": True}
+    result = CliRunner().invoke(root, ["serve", f"{program}:app", "--max-streams", "2"])
+    assert (result.exit_code, "--max-streams is for a processor" in result.output) == (2, True)

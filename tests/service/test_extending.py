@@ -10,7 +10,7 @@ import trio
 from quart import Blueprint, Response, abort, request, websocket
 
 from trickle_trio.media.frames import VideoFrame
-from trickle_trio.service import TrickleApp, create_app
+from trickle_trio.service import TrickleApp, create_app, serve
 
 
 def passthrough(frame: VideoFrame) -> VideoFrame:
@@ -151,3 +151,8 @@ async def test_a_websocket(nursery: trio.Nursery, app: TrickleApp) -> None:
     async with app.test_client().websocket("/talk") as connection:
         await connection.send("hello")
         assert await connection.receive() == "you said hello"
+
+
+def test_an_app_is_no_processor_and_says_how_it_is_run(app: TrickleApp) -> None:
+    with pytest.raises(TypeError, match=r"app\.service"):
+        serve(app)

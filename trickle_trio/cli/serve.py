@@ -5,14 +5,18 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
+from click.core import ParameterSource
 
 from trickle_trio.cli.coding import coding, coding_options
 from trickle_trio.cli.running import run
 from trickle_trio.cli.targets import load_target
+
+if TYPE_CHECKING:
+    from trickle_trio.service import Service
 
 
 @click.command()
@@ -38,7 +42,10 @@ from trickle_trio.cli.targets import load_target
 )
 @click.option("--reload", is_flag=True, help="Begin anew whenever a Python file here changes.")
 @coding_options
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     target: str,
     host: str,
     port: int,
@@ -49,27 +56,19 @@ def command(
     reload: bool,
     **chosen: Any,
 ) -> None:
-    """Serve TARGET, a processor: package.module:name or path/app.py:name."""
+    """Serve TARGET, a processor or an app of yours: package.module:name or path/app.py:name."""
     if reload:
         _serve_again_and_again()
         return
-    from trickle_trio.service import serve
-
-    options = coding(chosen)
-    processor = load_target(target)
-    try:
-        service = serve(
-            processor,
-            host=host,
-            port=port,
-            max_streams=max_streams,
-            share_model=share_model,
-            token=token,
-            allow_origins=allow_origins,
-            **options,
-        )
-    except (TypeError, ValueError) as error:
-        raise click.UsageError(str(error)) from error
+    options = {
+        "max_streams": max_streams,
+        "share_model": share_model,
+        "token": token,
+        "allow_origins": allow_origins,
+        **coding(chosen),
+    }
+    service = _service_of(context, load_target(target), host, port, options)
+    token = service.app.guard.token
 
     async def program() -> None:
         import trio
@@ -80,6 +79,25 @@ def command(
             click.echo(f"{target} at {address}{page}")
 
     run(program)
+
+
+def _service_of(
+    context: click.Context, target: object, host: str, port: int, options: dict[str, Any]
+) -> Service:
+    """Make a service of a processor; an app is one already, and has been told its options."""
+    from trickle_trio.service import Service, TrickleApp, serve
+
+    try:
+        if not isinstance(target, TrickleApp):
+            return serve(target, host=host, port=port, **options)
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+    here = {"target", "host", "port"}
+    for name in context.params.keys() - here:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{option} is for a processor; an app says it by itself")
+    return Service(target, host, port)
 
 
 def _serve_again_and_again() -> None:

@@ -101,6 +101,10 @@ class TrickleApp(QuartTrio):
         allow_origins: Iterable[str] = (),
         token: str | None = None,
     ) -> None:
+        if isinstance(frame_processor, TrickleApp):
+            raise TypeError(
+                "expected a processor, got an app, which is served as it is: trio.run(app.service)"
+            )
         super().__init__("trickle_trio", static_folder=None)
         defaults = stream_defaults(policy, video, audio)
         self.streams = streams = Streams(
