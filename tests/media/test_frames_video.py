@@ -14,11 +14,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from trickle_core.mpegts.units import Codec
 from trickle_trio.frames import VideoFrame, VideoOutput
 from trickle_trio.media.colour import Colour
 from trickle_trio.media.convert import Look
+from trickle_trio.media.decode import VideoDecoder
+from trickle_trio.media.encode import VideoEncoder
 from trickle_trio.media.fit import Fit
 from trickle_trio.media.pixels import Layout, UnreadablePixelsError
+from trickle_trio.media.tensors import Wanted, fetched
 
 if TYPE_CHECKING:
     from tests.media.conftest import Footage
@@ -457,8 +461,35 @@ def _rgb_of(picture: av.VideoFrame) -> NDArray[np.uint8]:
 # --- on a GPU
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.uint8])
+@pytest.mark.parametrize("layout", ["HWC", "CHW", "BHWC", "BCHW"])
+def test_what_is_sent_to_a_device_is_what_is_made_here(
+    frame: VideoFrame, dtype: torch.dtype, layout: Any
+) -> None:
+    """The way over a bus, with this processor at its other end."""
+    wanted = Wanted.of("cpu", dtype, layout)
+    rgb = frame.to_ndarray()
+    sent = wanted._lay_out(wanted._of_sent(rgb))
+    here = frame.to_tensor("cpu", dtype, layout)
+    assert (sent.dtype, sent.shape, sent.is_contiguous()) == (here.dtype, here.shape, True)
+    assert torch.allclose(sent.float(), here.float(), atol=2 / 255, rtol=0.01)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_what_comes_back_from_a_device_is_what_is_drawn_here(channels: int) -> None:
+    pixels = torch.rand(HEIGHT, WIDTH, channels) * 1.5 - 0.2
+    pixels[0, 0] = float("nan")
+    home = fetched(pixels)
+    assert (home.dtype, tuple(home.shape)) == (torch.uint8, (HEIGHT, WIDTH, 3))
+    drawn = VideoFrame.from_tensor(pixels).to_ndarray()
+    assert np.abs(home.numpy().astype(int) - drawn).max() <= 1
+
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@gpu
 def test_a_gpu_gets_bytes_and_gives_bytes_back(frame: VideoFrame) -> None:
     there = frame.to_tensor("cuda", layout="BCHW")
     assert (there.device.type, tuple(there.shape)) == ("cuda", (1, 3, HEIGHT, WIDTH))
@@ -467,3 +498,52 @@ def test_a_gpu_gets_bytes_and_gives_bytes_back(frame: VideoFrame) -> None:
     assert np.abs(back.to_ndarray().astype(int) - frame.to_ndarray()).max() <= 1
     assert back.tensor.device.type == "cpu"
     assert back.to_tensor("cuda", torch.float16).device.type == "cuda"
+
+
+@pytest.mark.gpu
+@gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.uint8])
+@pytest.mark.parametrize("layout", ["HWC", "CHW", "BHWC", "BCHW"])
+def test_every_tensor_on_a_gpu_is_the_one_here(
+    frame: VideoFrame, dtype: torch.dtype, layout: Any
+) -> None:
+    there, here = frame.to_tensor("cuda", dtype, layout), frame.to_tensor("cpu", dtype, layout)
+    assert (there.dtype, there.shape) == (here.dtype, here.shape)
+    assert torch.allclose(there.cpu().float(), here.float(), atol=2 / 255, rtol=0.01)
+
+
+@pytest.mark.gpu
+@gpu
+def test_the_picture_crosses_the_bus_as_bytes_from_and_into_pinned_memory(
+    frame: VideoFrame,
+) -> None:
+    before = torch.cuda.memory_allocated()
+    there = Wanted.of("cuda", None, "HWC")._send(torch.from_numpy(frame.to_ndarray()))
+    assert there.dtype == torch.uint8
+    assert torch.cuda.memory_allocated() - before < 2 * WIDTH * HEIGHT * 3 + 1024
+    assert fetched(there).is_pinned()
+
+
+@pytest.mark.gpu
+@gpu
+def test_many_frames_in_flight_do_not_mix(footage: Footage) -> None:
+    """Pinned memory is lent again as soon as a copy is over, and not before."""
+    frames = [VideoFrame.from_ndarray(np.full((360, 640, 3), n, np.uint8)) for n in range(100)]
+    there = [frame.to_tensor("cuda", torch.uint8) for frame in frames]
+    assert [int(tensor.float().mean()) for tensor in there] == list(range(100))
+    assert [int(VideoFrame.from_tensor(t).to_ndarray().mean()) for t in there] == list(range(100))
+
+
+@pytest.mark.gpu
+@gpu
+def test_a_picture_from_a_gpu_is_encoded(footage: Footage) -> None:
+    encoder, decoder = VideoEncoder(), VideoDecoder(Codec.H264)
+    shown = []
+    for number in range(5):
+        frame = VideoFrame.from_av_frame(footage.picture(number))
+        processed = frame.replace_tensor(frame.to_tensor("cuda", torch.float16) * 0.5)
+        for unit in encoder.encode(processed):
+            shown += decoder.decode(unit)
+    assert len(shown) == 5
+    before = footage.rgb(0).mean()
+    assert abs(shown[0].to_ndarray().mean() - before / 2) < 4

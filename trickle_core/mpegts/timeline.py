@@ -138,10 +138,19 @@ class Timeline:
         if newest is None:
             return _Epoch(0, 0, unit.dts, unit.dts)
         if track is None or track.is_away:
-            is_near = newest.distance(unit.dts) <= self._settings.gap
-            return newest if is_near else self._begin(newest, _period(unit), unit)
+            joins = self._joins(newest, unit.dts)
+            return newest if joins else self._begin(newest, _period(unit), unit)
         known = self._known(track, newest, unit.dts)
         return self._begin(newest, track.period, unit) if known is None else known
+
+    def _joins(self, newest: _Epoch, time: int) -> bool:
+        """Whether a stream that comes into the program is on the clock of the others. Where those
+        have all left, nothing goes on but time: it must not go back.
+        """
+        if all(track.is_away for track in self._tracks.values()):
+            ahead = newest.locate(time) - newest.latest
+            return -self._settings.slack <= ahead <= self._settings.gap
+        return newest.distance(time) <= self._settings.gap
 
     def _known(self, track: _Track, newest: _Epoch, time: int) -> _Epoch | None:
         """The epoch, of those in use, that a unit of this track belongs to; None: the clock jumped."""

@@ -131,10 +131,10 @@ class Pixels:
 
 
 def _fetched(hwc: torch.Tensor) -> Array:
-    from trickle_trio.media.tensors import quantised  # noqa: PLC0415 - it imports torch
+    from trickle_trio.media.tensors import fetched  # noqa: PLC0415 - it imports torch
 
     try:
-        return quantised(hwc).cpu().numpy()
+        return fetched(hwc).numpy()
     except RuntimeError as error:
         # CUDA speaks up here, about kernels started long before, and about its memory.
         raise UnreadablePixelsError(f"{hwc.device} gave no picture back: {error}") from error

@@ -118,6 +118,20 @@ def quantised(hwc: torch.Tensor) -> torch.Tensor:
     return given.contiguous()
 
 
+def fetched(hwc: torch.Tensor) -> torch.Tensor:
+    """Bring [H,W,C] on any device home, as contiguous uint8 [H,W,3]. Waits for what the device has to do for it.
+
+    The bytes cross the bus, into pinned memory: what the driver copies to any other, it copies twice.
+    """
+    there = quantised(hwc)
+    if there.device.type != "cuda":
+        return there.cpu()
+    here = torch.empty(there.shape, dtype=there.dtype, pin_memory=True)
+    here.copy_(there, non_blocking=True)
+    torch.cuda.current_stream(there.device).synchronize()
+    return here
+
+
 def _colours(hwc: torch.Tensor) -> torch.Tensor:
     return hwc.expand(-1, -1, 3) if hwc.shape[2] == 1 else hwc[..., :3]
 

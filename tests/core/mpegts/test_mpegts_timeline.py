@@ -160,6 +160,19 @@ def test_a_stream_that_left_comes_back_to_where_the_others_are(back: int) -> Non
     assert sound == list(run(picture, 90, FRAME))
 
 
+def test_a_stream_that_takes_the_place_of_others_goes_on_behind_them() -> None:
+    """Its clock is near to theirs, and begins before their end: it is another publisher's."""
+    for start, expected in ((4 * S, 4 * S), (2 * S, 3 * S + PICTURE)):
+        timeline = Timeline()
+        placed(timeline, run(3 * S - 9 * FRAME, 10, FRAME), AUDIO)
+        timeline.leave(AUDIO.pid)
+        [first, *_] = placed(timeline, run(start, 30))
+        assert first == expected
+        timeline.place(unit(start + S))
+        [again] = placed(timeline, [start + S], AUDIO)
+        assert again == first + S
+
+
 def test_leaving_before_anything_came_means_nothing() -> None:
     timeline = Timeline()
     timeline.leave(AUDIO.pid)
