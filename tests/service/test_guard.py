@@ -110,7 +110,16 @@ async def test_a_name_that_was_bent_to_this_machine_gets_nothing(api: Any, name:
 
 
 @pytest.mark.parametrize(
-    "name", ["localhost", "LOCALHOST:1", "127.0.0.1:9", "[::1]:80", "localhost."]
+    "name",
+    [
+        "localhost",
+        "LOCALHOST:1",
+        "127.0.0.1:9",
+        "[::1]:80",
+        "localhost.",
+        "app.localhost",
+        "host.docker.internal:8000",
+    ],
 )
 async def test_the_loopback_s_own_names_are_answered(api: Any, name: str) -> None:
     assert (await api.get("/api/streams", headers={"Host": name})).status_code == 200

@@ -26,6 +26,10 @@ SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 ANY: Final = "*"
 
+NEVER_BENT: Final = (".localhost", ".docker.internal")
+"""Names that nobody can register (RFC 6761; ICANN keeps .internal for private use), and so nobody can bend. The second
+kind is how containers call the machine that they run on."""
+
 PREFLIGHT_AGE: Final = 600
 """Seconds for which a browser need not ask again."""
 
@@ -72,12 +76,15 @@ class Guard:
         name = _host_name(asked.headers.get("Host", ""))
         if name and self.bound and _is_loopback(self.bound) and not self._is_ours(name):
             raise Forbidden(
-                f"this service is of this machine alone, and knows itself by no name {_shown.repr(name)}"
+                f"a service of this machine alone is asked for as {_shown.repr(name)}; if that is it, its "
+                "allow_origins may say so"
             )
 
     def _is_ours(self, name: str) -> bool:
         allowed = {_host_name(origin.partition("://")[2]) for origin in self.origins}
-        return _is_loopback(name) or name == self.bound or name in allowed
+        return (
+            _is_loopback(name) or name.endswith(NEVER_BENT) or name == self.bound or name in allowed
+        )
 
     def _check_origin(self, asked: BaseRequestWebsocket) -> None:
         origin = asked.headers.get("Origin")
