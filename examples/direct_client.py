@@ -7,6 +7,7 @@ It ends with its input, or with Ctrl-C.
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import trio
@@ -23,10 +24,18 @@ async def main(subscribe_url: str, publish_url: str) -> None:
     """Run the stream, and say how it goes and why it ended."""
     client = TrickleClient(subscribe_url, publish_url, frame_processor=mirror)
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop_when_told, client)
         nursery.start_soon(report, client)
         outcome = await client.start("direct")
-        print(f"over: {outcome}")
+        print(f"over: {outcome or 'stopped'}")
         nursery.cancel_scope.cancel()
+
+
+async def stop_when_told(client: TrickleClient) -> None:
+    """Stop on Ctrl-C and SIGTERM: the last segment is finished, and whoever reads the output sees an end."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            client.stop()
 
 
 async def report(client: TrickleClient) -> None:
@@ -39,7 +48,4 @@ async def report(client: TrickleClient) -> None:
 
 if __name__ == "__main__":
     _, source, target = sys.argv
-    try:
-        trio.run(main, source, target)
-    except* KeyboardInterrupt:
-        print("stopped")
+    trio.run(main, source, target)

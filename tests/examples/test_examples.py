@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -262,7 +263,8 @@ async def test_where_there_is_no_gpu_the_cpu_does_it(
     assert "working on the CPU, for want of a GPU" in capsys.readouterr().out
 
 
-async def test_without_a_service(relay: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("end", ["its input's", "by signal"])
+async def test_without_a_service(relay: str, capsys: pytest.CaptureFixture[str], end: str) -> None:
     async with open_stage(relay) as stage:
         over = trio.Event()
 
@@ -273,9 +275,13 @@ async def test_without_a_service(relay: str, capsys: pytest.CaptureFixture[str])
         stage.nursery.start_soon(run)
         stage.roll()
         await stage.shows(lambda before, after: like(before[:, ::-1], after))
-        await stage.cut()
+        if end == "by signal":
+            signal.raise_signal(signal.SIGINT)
+        else:
+            await stage.cut()
         await over.wait()
-    assert "over: the input has ended" in capsys.readouterr().out
+    reason = "stopped" if end == "by signal" else "the input has ended"
+    assert f"over: {reason}" in capsys.readouterr().out
 
 
 async def test_routes_of_ones_own(relay: str, capsys: pytest.CaptureFixture[str]) -> None:
