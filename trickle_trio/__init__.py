@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from trickle_trio.service import TrickleApp as TrickleApp
     from trickle_trio.service import create_app as create_app
     from trickle_trio.service import serve as serve
+    from trickle_trio.stream.ending import End as End
+    from trickle_trio.stream.ending import Outcome as Outcome
     from trickle_trio.stream.settings import Pace as Pace
     from trickle_trio.stream.settings import StreamPolicy as StreamPolicy
     from trickle_trio.subscription import Subscription as Subscription
@@ -87,6 +89,7 @@ _ROOMS: Final = {
     "publication": ["Publication", "SegmentLost", "open_publication"],
     "relay": ["serve_relay"],
     "service": ["TrickleApp", "create_app", "serve"],
+    "stream.ending": ["End", "Outcome"],
     "stream.settings": ["Pace", "StreamPolicy"],
     "subscription": ["Subscription", "open_subscription"],
     "transport": ["TrickleTransport"],

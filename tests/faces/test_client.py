@@ -9,15 +9,16 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.stage import like, open_stage
 from trickle_trio import (
+    End,
     FrameProcessor,
     HandlerError,
+    Outcome,
     SimpleTrickleClient,
     StreamProcessor,
     TrickleClient,
     VideoFrame,
 )
 from trickle_trio.frames import VideoOutput
-from trickle_trio.stream.ending import End, Outcome
 
 
 class Negative(FrameProcessor):
