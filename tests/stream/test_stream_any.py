@@ -11,16 +11,25 @@ from typing import Any
 import numpy as np
 import trio
 from attrs import evolve, field, frozen
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from trickle_core.mpegts import CLOCK_RATE, CLOCK_WRAP, AccessUnit, Demuxer
+from trickle_core.mpegts import (
+    CLOCK_RATE,
+    CLOCK_WRAP,
+    AccessUnit,
+    Codec,
+    Demuxer,
+    ElementaryStream,
+)
 from trickle_core.relay_settings import RelaySettings
+from trickle_trio.media.decode import AudioDecoder, DecoderStatistics, VideoDecoder
 from trickle_trio.media.encode import AudioEncoder, VideoEncoder
 from trickle_trio.media.frames import AudioFrame, VideoFrame
 from trickle_trio.processor import StreamProcessor, as_processor
 from trickle_trio.relay import serve_relay
 from trickle_trio.stream.ending import End
+from trickle_trio.stream.meters import Drop
 from trickle_trio.stream.pipeline import Stream
 from trickle_trio.stream.settings import Pace, StreamPolicy, StreamSettings
 
@@ -174,6 +183,8 @@ def test_time_rises_picture_and_sound_stay_together_and_segments_stand_alone(
     out = trio.run(run_through, kit, [part for clip in clocks for part in kit.segments(clip)])
 
     assert out.errors == {}
+    # Two clocks may meet by chance, with less than a sixtieth of a second between their pictures.
+    assume(Drop.FRAMERATE.value not in out.dropped)
     assert len(out.shown) == len(pictures)
     seen, heard = out.track(video=True), out.track(video=False)
     assert len(seen) + sum(out.dropped.values()) == len(pictures)
@@ -181,10 +192,27 @@ def test_time_rises_picture_and_sound_stay_together_and_segments_stand_alone(
         assert all(a < b for a, b in pairwise(unwrapped(track))), "time does not rise"
 
     for part in out.parts:
-        alone = kit.play(part)
-        assert alone.seen or alone.heard
-
+        check_alone(part)
     check_together(film, clocks, out)
+
+
+def check_alone(part: bytes) -> None:
+    """Every unit of a segment can be decoded from its beginning. Not by libav's demuxer, which gives false times to a
+    segment in which the clock wraps.
+    """
+    demuxer = Demuxer()
+    units = [e for e in demuxer.feed(part) + demuxer.flush() if isinstance(e, AccessUnit)]
+    pictures = [unit for unit in units if unit.stream.codec.is_video]
+    sounds = [unit for unit in units if not unit.stream.codec.is_video]
+    seen, heard = VideoDecoder(Codec.H264), AudioDecoder(ElementaryStream(0x101, Codec.AAC))
+    for track, times in ((pictures, unwrapped(pictures)), (sounds, unwrapped(sounds))):
+        for unit, time in zip(track, times, strict=True):
+            decoder = seen if unit.stream.codec.is_video else heard
+            decoder.decode(evolve(unit, pts=time, dts=time))
+    seen.flush()
+    assert seen.statistics() == DecoderStatistics(decoded=len(pictures))
+    assert heard.statistics().errors == 0
+    assert units
 
 
 def check_together(
