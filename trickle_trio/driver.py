@@ -54,12 +54,14 @@ NO_BODY: Final = httpx.ByteStream(b"")
 class Reply:
     """An answer: its head, and its body as it arrives. ``headers`` has lower-case names: httpx's own
     mapping searches a list each time. ``close`` is quick; a cancelled call has closed it too.
+    ``whole``: no byte of the body is still to come.
     """
 
     status: int
     headers: dict[str, str]
     pieces: AsyncIterator[bytes]
     close: Callable[[], Awaitable[None]]
+    whole: bool = False
 
 
 Send = Callable[[httpx.Request], Awaitable[Reply]]
@@ -183,7 +185,7 @@ class BareRequests:
         exchange = await self.transport.exchange(request)
         head = exchange.head
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in head.headers}
-        return Reply(head.status_code, headers, exchange, exchange.aclose)
+        return Reply(head.status_code, headers, exchange, exchange.aclose, exchange.is_whole())
 
 
 @frozen
@@ -237,12 +239,17 @@ class Driver:
         """Give the machine an input, and carry out what it orders. Does not block."""
         for order in machine_input(trio.current_time()):
             self._carry_out(order)
+        self._keep_alarm()
+
+    def _keep_alarm(self) -> None:
         if self._machine.deadline() < self._alarm:
             self._earlier.set()
 
     def report(self, event: Event) -> None:
         """Tell the machine what was seen. Does not block."""
-        self.input(lambda now: self._machine.receive(event, now))
+        for order in self._machine.receive(event, trio.current_time()):
+            self._carry_out(order)
+        self._keep_alarm()
 
     async def keep_time(self) -> None:
         """Wait for the machine's deadlines, for ever."""
@@ -327,7 +334,9 @@ class Driver:
                 return
             head = (exchange.number, reply.status, reply.headers)
             self.report(ResponseStarted(*head, exchange.bytes_sent))
-            if exchange.unwanted:
+            if exchange.unwanted and reply.whole:
+                await exchange.close()
+            elif exchange.unwanted:
                 exchange.scope.deadline = trio.current_time() + DRAIN_TIME
                 await _read_away(exchange)
 

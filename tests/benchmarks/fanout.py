@@ -28,6 +28,8 @@ RATE: Final = 4_000_000 / 8
 SEGMENT: Final = 30
 """Chunks a segment: two seconds."""
 MB: Final = 1_000_000
+TIMES: Final = 3
+"""The fast reader reads so often; its median counts."""
 
 LOSSLESS: Final = Demand("==", 0)
 PROMPT: Final = Demand("<", 25)
@@ -109,14 +111,21 @@ def at_full_speed(megabytes: int) -> list[Figure]:
         trio.run(fill, f"{relay.url}/a", count)
         where = urlsplit(relay.url)
         arguments = (str(where.hostname), str(where.port), "/a/0")
-        with running("tests.benchmarks.full_speed", *arguments) as reader:
-            seen = json.loads(reader.line())
-    lost = count * chunks.SIZE - seen["right"]
-    speed = count * chunks.SIZE / MB / seen["seconds"]
+        seen = [read_once(*arguments) for _ in range(TIMES)]
+    size = count * chunks.SIZE
+    lost = sum(size - each["right"] for each in seen)
+    speed = size / MB / median(each["seconds"] for each in seen)
     return [
         Figure("relay", "one reader at full speed, bytes lost or wrong", lost, "bytes", LOSSLESS),
         Figure("relay", "one reader at full speed", speed, "MB a second", Demand(">=", 300)),
     ]
+
+
+def read_once(*arguments: str) -> dict[str, Any]:
+    """What one reader says that it saw."""
+    with running("tests.benchmarks.full_speed", *arguments) as reader:
+        seen: dict[str, Any] = json.loads(reader.line())
+    return seen
 
 
 async def fill(url: str, count: int) -> None:

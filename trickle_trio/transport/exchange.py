@@ -128,6 +128,10 @@ class Exchange(httpx.AsyncByteStream):
             extensions={"http_version": b"HTTP/" + head.http_version, "reason_phrase": head.reason},
         )
 
+    def is_whole(self) -> bool:
+        """Whether nothing of the answer is still to come."""
+        return self.stage in (Stage.WHOLE, Stage.RELEASED)
+
     def may_be_sent_again(self) -> bool:
         """Whether the server did not begin to answer, the body was not begun, and sending it twice does no harm.
 
