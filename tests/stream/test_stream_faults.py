@@ -137,7 +137,12 @@ class TestOutput:
     ) -> None:
         """Its relay is another one now, which has not heard of the channel yet."""
         another = await nursery.start(partial(serve_relay, port=0))
-        settings = StreamSettings(request_id="test", subscribe_url=f"{proxy.url}/in")
+        settings = StreamSettings(
+            request_id="test",
+            subscribe_url=f"{proxy.url}/in",
+            max_framerate=60,
+            policy=StreamPolicy(pace=Pace.EVERY_FRAME),
+        )
         stream = Stream(settings, as_processor(passthrough))
         parts = kit.segments(kit.pictures(30))
         await kit.publish(f"{relay}/in", parts, delete=False)

@@ -159,7 +159,8 @@ async def status() -> answers.Status | answers.StreamStatus:
 async def load_model() -> answers.CurrentState:
     """Load the model again, where that has failed; the answer does not wait for it."""
     _streams().load_model()
-    await trio.lowlevel.checkpoint()
+    for _ in range(2):  # Trio shuffles the tasks of one turn: by the second, the loading has begun
+        await trio.lowlevel.checkpoint()
     return reports.current_state(_streams())
 
 
