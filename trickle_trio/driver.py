@@ -261,9 +261,9 @@ class Driver:
             if sleep.cancelled_caught:
                 self.input(self._machine.handle_timeout)
 
-    def mime_type(self, number: int) -> str:
-        """What an answer says it carries."""
-        return self._exchanges[number].answered().headers.get("content-type", "")
+    def header(self, number: int, name: str) -> str:
+        """What an answer says under this name, in lower case; empty where it says nothing."""
+        return self._exchanges[number].answered().headers.get(name, "")
 
     def body(self, number: int) -> PushedBody:
         """The body of an open POST."""

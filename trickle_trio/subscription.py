@@ -36,7 +36,8 @@ class IncomingSegment:
     """One segment, while it is read: an async iterator of its bytes, in pieces as they arrive.
 
     ``seq``: its sequence number. ``skipped``: segments missed between the one before and this one.
-    ``mime_type``: what the channel says it carries. ``truncated``: it broke, or was left; what was
+    ``mime_type``: what the channel says it carries. ``held``: how many of its bytes were there
+    already when it was asked for, 0 where the server does not say. ``truncated``: it broke, or was left; what was
     read is not whole. Reading blocks until bytes arrive; a cancelled read gives the rest of the
     segment up.
     """
@@ -44,7 +45,8 @@ class IncomingSegment:
     def __init__(self, delivery: Deliver, driver: Driver) -> None:
         self.seq = delivery.seq
         self.skipped = delivery.skipped
-        self.mime_type = driver.mime_type(delivery.request)
+        self.mime_type = driver.header(delivery.request, "content-type")
+        self.held = wire.parse_seq(driver.header(delivery.request, wire.SIZE)) or 0
         self.truncated = False
         self.size = 0
         """Bytes read so far."""

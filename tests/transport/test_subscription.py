@@ -77,6 +77,10 @@ async def test_bytes_come_while_the_segment_is_written(relay: str) -> None:
         assert await anext(incoming) == b"first"
         await outgoing.send(b"second")
         assert await anext(incoming) == b"second"
+        assert incoming.held == 0
+        async with open_subscription(url) as late:
+            joined = await anext(late)
+            assert joined.held == len(b"firstsecond")
 
 
 async def test_a_channel_that_is_not_there_ends_the_subscription(relay: str) -> None:

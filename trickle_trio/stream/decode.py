@@ -13,6 +13,7 @@ from attrs import define, field
 from trickle_core.mpegts import AccessUnit, ElementaryStream
 from trickle_trio.media.decode import DecoderStatistics, VideoDecoder
 from trickle_trio.media.frames import VideoFrame
+from trickle_trio.stream.edge import LiveEdge
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.threads import CodecThread
 from trickle_trio.stream.waiting import WaitingFrames
@@ -27,6 +28,7 @@ class PictureDecoding:
 
     frames: WaitingFrames
     meters: Meters
+    edge: LiveEdge = field(factory=LiveEdge)
     _decoder: VideoDecoder | None = None
     _track: ElementaryStream | None = None
     _thread: CodecThread = field(init=False)
@@ -66,6 +68,9 @@ class PictureDecoding:
 
     async def _pass_on(self, frames: list[VideoFrame]) -> None:
         for frame in frames:
+            if frame.timestamp < self.edge.since:
+                self.meters.drop(Drop.BEFORE_START)
+                continue
             self.meters.size_in = (frame.width, frame.height)
             await self.frames.put(frame)
 

@@ -20,6 +20,7 @@ from trickle_trio.driver import open_hidden_nursery
 from trickle_trio.media.sources import TrackSettings
 from trickle_trio.stream.arrival import Arrivals
 from trickle_trio.stream.container import Container
+from trickle_trio.stream.edge import LiveEdge
 from trickle_trio.stream.ends import Silence
 from trickle_trio.stream.events import Events
 from trickle_trio.stream.forms import HEAD, Form, form_of, names_container
@@ -44,12 +45,16 @@ class Ingest:
     events: Events
     pictures: trio.MemorySendChannel[AccessUnit]
     sound: WaitingSound
+    edge: LiveEdge = field(factory=LiveEdge)
+    """Where what is shown begins."""
     containers: TrackSettings = field(factory=TrackSettings)
     """What is carried of a container, and how."""
     _demuxer: Demuxer = field(factory=Demuxer)
     _arrivals: Arrivals = field(factory=Arrivals)
     _is_hole: bool = False
     """Something is missing in front of the next picture."""
+    _is_old: bool = False
+    """What is read was there before the stream was, or before it jumped to the live edge."""
     _container: Container | None = None
     """What is being read by libav."""
     _nursery: trio.Nursery = field(init=False)
@@ -58,9 +63,12 @@ class Ingest:
     async def run(self, subscription: Subscription, silence: Silence) -> None:
         """Read until the channel ends."""
         async with open_hidden_nursery() as self._nursery:
+            is_joined = True
             async for segment in subscription:
                 self._is_hole = self._is_hole or segment.skipped > 0
+                self._is_old = self.edge.is_live and (is_joined or segment.skipped > 0)
                 await self._read(segment, silence)
+                is_joined = False
             await self._end_container()
             for placed in self._arrivals.flush():
                 await self._pass_placed(placed)
@@ -70,20 +78,39 @@ class Ingest:
             with silence.broken():
                 self.events.trace("runner_receive_first_ingest_segment")
                 await self._begin(head, segment.mime_type)
-                await self._take(head)
+                await self._take(head, segment)
         async for piece in segment:
             with silence.broken():
-                await self._take(piece)
+                await self._take(piece, segment)
         with silence.broken():
+            if self._is_old:
+                await self._catch_up()
             rest = self._demuxer.flush()
             await self._pass_on(_torn(rest) if segment.truncated else rest)
         self._is_hole = self._is_hole or segment.truncated
 
-    async def _take(self, piece: bytes) -> None:
+    async def _take(self, piece: bytes, segment: IncomingSegment) -> None:
         if self._container:
+            self._is_old = (
+                False  # libav reads what it likes: which bytes became which picture is unknown
+            )
             await self._container.write(piece)
-        else:
-            await self._pass_on(self._demuxer.feed(piece))
+            return
+        new = segment.size - segment.held
+        if self._is_old and new >= 0:
+            old, piece = piece[: len(piece) - new], piece[len(piece) - new :]
+            await self._pass_on(self._demuxer.feed(old))
+            await self._catch_up()
+        await self._pass_on(self._demuxer.feed(piece))
+
+    async def _catch_up(self) -> None:
+        """What comes from here on is new."""
+        self._is_old = False
+        pictures, sounds = self.edge.release()
+        for unit in sounds:
+            await self.sound.put(unit)
+        for unit in pictures:
+            await self.pictures.send(unit)
 
     async def _begin(self, head: bytes, mime_type: str) -> None:
         """Settle who reads the segment that begins so: bytes that say nothing go where the last ones
@@ -134,12 +161,16 @@ class Ingest:
             unit, self._is_hole = evolve(unit, lost_before=True), False
         self.tap.offer(unit)
         self.meters.picture_arrived(unit.pts)
-        await self.pictures.send(unit)
+        for ready in self.edge.pass_picture(unit) if self._is_old else (unit,):
+            await self.pictures.send(ready)
 
     async def _pass_sound(self, unit: AccessUnit) -> None:
         self.tap.offer(unit)
         self.meters.sound_arrived()
-        await self.sound.put(unit)
+        if self._is_old:
+            self.edge.pass_sound(unit)
+        else:
+            await self.sound.put(unit)
 
 
 async def _head(segment: IncomingSegment) -> bytes:

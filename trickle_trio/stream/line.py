@@ -19,6 +19,7 @@ from trickle_trio.media.frames import VideoFrame
 from trickle_trio.media.sources import TrackSettings
 from trickle_trio.processor import FrameSkipConfig, Handlers
 from trickle_trio.stream.decode import PictureDecoding
+from trickle_trio.stream.edge import LiveEdge
 from trickle_trio.stream.egress import Egress
 from trickle_trio.stream.encode import KeyRequest, PictureEncoding
 from trickle_trio.stream.ends import Input, Output
@@ -60,6 +61,7 @@ class Line:
     report: Report
     input_tap: Tap = field(factory=Tap)
     output_tap: Tap = field(factory=Tap)
+    edge: LiveEdge = field(init=False)
     wishes: Wishes = field(init=False)
     overlay: Overlay = field(init=False)
     frames: WaitingFrames = field(init=False)
@@ -71,6 +73,7 @@ class Line:
 
     def __attrs_post_init__(self) -> None:
         settings, policy = self.settings, self.settings.policy
+        self.edge = LiveEdge(policy.pace is Pace.LIVE)
         self.wishes = Wishes(
             settings.size,
             Throttle(settings.max_framerate),
@@ -178,7 +181,7 @@ class Line:
     ) -> trio.MemoryReceiveChannel[VideoFrame]:
         """Where processed frames come from."""
         processed_in, processed_out = trio.open_memory_channel[VideoFrame](FRAMES_READY)
-        nursery.start_soon(PictureDecoding(self.frames, self.meters).run, pictures)
+        nursery.start_soon(PictureDecoding(self.frames, self.meters, self.edge).run, pictures)
         nursery.start_soon(self.overlay.run, processed_in.clone())
         nursery.start_soon(self._handle, processed_in)
         return processed_out
@@ -259,7 +262,14 @@ class Line:
                 audio_index=policy.audio_track,
             )
             ingest = Ingest(
-                self.tracks, self.meters, self.input_tap, self.events, pictures, sound, containers
+                self.tracks,
+                self.meters,
+                self.input_tap,
+                self.events,
+                pictures,
+                sound,
+                self.edge,
+                containers,
             )
             if self._input is not None:
                 await self._input.run(ingest.run)
