@@ -38,6 +38,10 @@ class Egress:
     _order: Interleaver = field(init=False)
     _borders: Borders = field(init=False)
     _ready: deque[AccessUnit] = field(factory=deque, init=False)
+    _unsent: list[tuple[AccessUnit, bytes]] = field(factory=list, init=False)
+    """What goes out with the next write."""
+    _following: AccessUnit | None = field(default=None, init=False)
+    """What begins the next segment."""
     _muxer: Muxer | None = field(default=None, init=False)
     _carried: tuple[ElementaryStream, ...] = field(default=(), init=False)
 
@@ -57,15 +61,15 @@ class Egress:
 
     async def _segment(self, publication: Publication, first: AccessUnit) -> AccessUnit | None:
         """Write the segment that this unit begins; returns the one that begins the next."""
-        following = None
+        self._following = None
         try:
             async with publication.segment() as segment:
-                following = await self._fill(segment, first)
+                await self._fill(segment, first)
         except SegmentLost as error:
             self.meters.error("output", str(error))
-            return following or await self._recover()
+            return self._following or await self._recover()
         self.events.trace("runner_send_first_processed_segment")
-        return following
+        return self._following
 
     async def _recover(self) -> AccessUnit | None:
         """After a loss inside a segment: the next unit that one can begin with, as soon as may be."""
@@ -73,18 +77,28 @@ class Egress:
         self.keys.wanted = True
         return await self._next_first()
 
-    async def _fill(self, segment: OutgoingSegment, first: AccessUnit) -> AccessUnit | None:
+    async def _fill(self, segment: OutgoingSegment, first: AccessUnit) -> None:
         muxer = self._begin()
-        await self._write(segment, first, muxer.tables() + muxer.write(first))
-        while (unit := await self._next()) is not None:
-            place = self._place(unit)
+        self._unsent = [(first, muxer.tables() + muxer.write(first))]
+        while True:
+            self._mux_ready(muxer)
+            await self._send(segment)
+            if self._following or not await self._fetch():
+                return
+
+    def _mux_ready(self, muxer: Muxer) -> None:
+        """All that is ready, up to what begins the next segment, becomes one write: a picture and its
+        sound cost one system call here, one chunk on the wire, and one waking of each reader.
+        """
+        while self._ready and not self._following:
+            unit = self._ready.popleft()
+            place = self._place(unit) if self._is_carried(unit) else Place.NOWHERE
             if place is Place.FIRST:
-                return unit
-            if place is Place.WITHIN:
-                await self._write(segment, unit, muxer.write(unit))
+                self._following = unit
+            elif place is Place.WITHIN:
+                self._unsent.append((unit, muxer.write(unit)))
             else:
                 self._drop(unit)
-        return None
 
     def _begin(self) -> Muxer:
         """The muxer for what the stream carries by now. Its counters run on from segment to
@@ -122,29 +136,44 @@ class Egress:
         """The next unit, in the order of writing, that the program still has; None: there are no
         more.
         """
-        while (unit := await self._next_in_order()) is not None:
-            if unit.stream in self.tracks.carried():
+        while await self._fetch():
+            unit = self._ready.popleft()
+            if self._is_carried(unit):
                 return unit
             self._drop(unit)
         return None
 
-    async def _next_in_order(self) -> AccessUnit | None:
+    def _is_carried(self, unit: AccessUnit) -> bool:
+        return unit.stream in self.tracks.carried()
+
+    async def _fetch(self) -> bool:
+        """Wait until something is ready to be written; False: there will be nothing more."""
         while not self._ready:
             try:
-                unit = await self.units.receive()
+                self._take(await self.units.receive())
             except trio.EndOfChannel:
                 self._ready.extend(self._order.flush())
-                return self._ready.popleft() if self._ready else None
-            self._order.has_picture = self._borders.has_picture = self.tracks.video is not None
-            self._ready.extend(self._order.put(unit, trio.current_time()))
-        return self._ready.popleft()
+                return bool(self._ready)
+        return True
 
-    async def _write(self, segment: OutgoingSegment, unit: AccessUnit, data: bytes) -> None:
+    def _take(self, unit: AccessUnit) -> None:
+        self._order.has_picture = self._borders.has_picture = self.tracks.video is not None
+        self._ready.extend(self._order.put(unit, trio.current_time()))
+
+    async def _send(self, segment: OutgoingSegment) -> None:
+        if not self._unsent:
+            return
+        batch, self._unsent = self._unsent, []
         try:
-            await segment.send(data)
+            await segment.send(b"".join(data for _, data in batch))
         except SegmentLost:
-            self._drop(unit)
+            for unit, _ in batch:
+                self._drop(unit)
             raise
+        for unit, _ in batch:
+            self._tell_left(unit)
+
+    def _tell_left(self, unit: AccessUnit) -> None:
         if unit.stream.codec.is_video:
             self.meters.picture_left(unit.pts)
         else:
