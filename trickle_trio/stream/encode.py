@@ -14,6 +14,7 @@ from attrs import define, field
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit
 from trickle_trio.media.encode import EncoderStatistics, VideoEncoder, VideoEncoderSettings
 from trickle_trio.media.frames import VideoFrame
+from trickle_trio.stream.handing import hand_on
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.step import SoundProgress
 from trickle_trio.stream.threads import CodecThread
@@ -107,4 +108,4 @@ class PictureEncoding:
                 self._last_key = max(self._last_key, unit.pts)
             if self.sound is not None:
                 await self.sound.wait_for(unit.dts)
-            await out.send(unit)
+            await hand_on(unit, out)

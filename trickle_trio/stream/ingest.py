@@ -24,6 +24,7 @@ from trickle_trio.stream.edge import LiveEdge
 from trickle_trio.stream.ends import Silence
 from trickle_trio.stream.events import Events
 from trickle_trio.stream.forms import HEAD, Form, form_of, names_container
+from trickle_trio.stream.handing import hand_on
 from trickle_trio.stream.meters import Meters
 from trickle_trio.stream.tap import Tap
 from trickle_trio.stream.tracks import Tracks
@@ -110,7 +111,7 @@ class Ingest:
         for unit in sounds:
             await self.sound.put(unit)
         for unit in pictures:
-            await self.pictures.send(unit)
+            await hand_on(unit, self.pictures)
 
     async def _begin(self, head: bytes, mime_type: str) -> None:
         """Settle who reads the segment that begins so: bytes that say nothing go where the last ones
@@ -162,7 +163,7 @@ class Ingest:
         self.tap.offer(unit)
         self.meters.picture_arrived(unit.pts)
         for ready in self.edge.pass_picture(unit) if self._is_old else (unit,):
-            await self.pictures.send(ready)
+            await hand_on(ready, self.pictures)
 
     async def _pass_sound(self, unit: AccessUnit) -> None:
         self.tap.offer(unit)

@@ -25,6 +25,7 @@ from trickle_trio.stream.encode import KeyRequest, PictureEncoding
 from trickle_trio.stream.ends import Input, Output
 from trickle_trio.stream.events import Events
 from trickle_trio.stream.farewell import finish_within
+from trickle_trio.stream.handing import hand_on
 from trickle_trio.stream.ingest import Ingest
 from trickle_trio.stream.meters import Meters, StreamStatistics
 from trickle_trio.stream.overlay import Overlay
@@ -299,4 +300,4 @@ async def _pass_by(sound: WaitingSound, coded: trio.MemorySendChannel[AccessUnit
     """Sound that nobody touches waits here for its place, not in front of the pictures."""
     with coded:
         async for unit in sound:
-            await coded.send(unit)
+            await hand_on(unit, coded)

@@ -17,6 +17,7 @@ from trickle_core.mpegts import CLOCK_RATE, AccessUnit, Codec
 from trickle_trio.media.parameters import UnreadableParametersError, video_parameters
 from trickle_trio.media.sources.copying import KeptSets
 from trickle_trio.stream.encode import TOLERANCE, KeyRequest
+from trickle_trio.stream.handing import hand_on
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.step import SoundProgress
 from trickle_trio.stream.tracks import Tracks
@@ -59,9 +60,9 @@ class PicturePassing:
                 rest = await self._copy(units, past)
             if rest is not None:
                 self.tracks.copies_video = False
-                await through.send(rest)
+                await hand_on(rest, through)
             async for unit in units:
-                await through.send(unit)
+                await hand_on(unit, through)
 
     async def _copy(
         self,
@@ -74,7 +75,7 @@ class PicturePassing:
                 return unit
             if self._follows(unit):
                 await self.sound.wait_for(unit.dts)
-                await past.send(self._placed(unit))
+                await hand_on(self._placed(unit), past)
             else:
                 self.meters.drop(Drop.DAMAGED)
         return None

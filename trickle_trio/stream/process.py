@@ -12,8 +12,10 @@ from functools import partial
 import trio
 from attrs import define, field, frozen
 
+from trickle_core.mpegts import CLOCK_RATE
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.processor import Handlers, VideoProcessingResult
+from trickle_trio.stream.handing import hand_on
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.overlay import Overlay
 from trickle_trio.stream.skipping import HandlerSpeed
@@ -67,27 +69,33 @@ class PictureHandling:
         while (turn := await self._take(frames)) is not None:
             given = self.wishes.fitted(turn.frame)
             result = await self._process(given)
-            await turn.before.wait()
+            if not turn.before.is_set():
+                await turn.before.wait()
             processed = self._finished(result, given, turn.ticks)
             if processed is not None:
-                await out.send(processed)
+                await hand_on(processed, out)
             turn.left.set()
 
     async def _take(self, frames: WaitingFrames) -> _Turn | None:
         """The next frame that is wanted. One worker at a time: the turns are given in the frames'
         order.
         """
-        async with self._taking:
-            async for frame in frames:
-                if self.overlay.is_on and self.overlay.has_passed(frame):
-                    self.meters.drop(Drop.OVERLAID)
-                elif self.wishes.throttle.passes(frame.seconds):
-                    turn = _Turn(frame, frame.timestamp, self._newest)
-                    self._newest = turn.left
-                    return turn
-                else:
-                    is_limited = self.wishes.throttle.is_limited
-                    self.meters.drop(Drop.SKIPPED if is_limited else Drop.FRAMERATE)
+        if self.handlers.concurrency > 1:
+            async with self._taking:
+                return await self._turn(frames)
+        return await self._turn(frames)
+
+    async def _turn(self, frames: WaitingFrames) -> _Turn | None:
+        async for frame in frames:
+            if self.overlay.is_on and self.overlay.has_passed(frame):
+                self.meters.drop(Drop.OVERLAID)
+            elif self.wishes.throttle.passes(frame.timestamp / CLOCK_RATE):
+                turn = _Turn(frame, frame.timestamp, self._newest)
+                self._newest = turn.left
+                return turn
+            else:
+                is_limited = self.wishes.throttle.is_limited
+                self.meters.drop(Drop.SKIPPED if is_limited else Drop.FRAMERATE)
         return None
 
     async def _process(self, given: VideoFrame) -> VideoFrame | VideoProcessingResult:

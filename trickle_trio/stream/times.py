@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from copy import copy
-from fractions import Fraction
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from attrs import define
 
 from trickle_core.mpegts import CLOCK_RATE
+from trickle_trio.media.contexts import TIME_BASE
 from trickle_trio.media.frames import AudioFrame, VideoFrame
-
-TIME_BASE: Final = Fraction(1, CLOCK_RATE)
 
 Frame = TypeVar("Frame", VideoFrame, AudioFrame)
 
@@ -26,6 +24,8 @@ class RisingTimes:
 
 def ticks_of(frame: VideoFrame | AudioFrame) -> int | None:
     """A frame's time in 1/90000 s; None: what the user's code made of it is no time."""
+    if frame.time_base is TIME_BASE and type(frame.timestamp) is int:
+        return frame.timestamp
     try:
         return round(frame.timestamp * frame.time_base * CLOCK_RATE)
     except (TypeError, ValueError, ArithmeticError, AttributeError):

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from enum import Enum, auto
-from typing import Protocol
+from typing import Final, Protocol
 
 import httpx
 import trio
+
+
+TURN: Final = 64 * 1024
+"""Bytes of a body after which the other tasks have their turn. A live picture is a quarter of that, and
+a round of the event loop for each costs as much as sending it."""
 
 
 class BodyState(Enum):
@@ -66,9 +71,11 @@ class PushedBody(httpx.AsyncByteStream):
             await self._news.park()
         if self._state is not BodyState.TAKEN or not self._take(piece):
             raise trio.BrokenResourceError("nobody takes this body any more")
+        turn, begins = self.taken // TURN, not self.taken
         # Counted at once: who leaves while the others have their turn must know that it has left.
         self.taken += len(piece)
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        if begins or self.taken // TURN > turn:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _take(self, piece: bytes) -> bool:
         if self._taker is not None:
