@@ -7,14 +7,22 @@ into units (``framing``). Whatever the bytes are, nothing raises and what is hel
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from typing import Final
 
 from trickle_core.mpegts.assembly import Assembly
 from trickle_core.mpegts.findings import Damage, DamageReason, ProgramMap, TsEvent
 from trickle_core.mpegts.framing import framer
-from trickle_core.mpegts.packets import NULL_PID, PACKET, PIDS, SIZE, pid_of
+from trickle_core.mpegts.packets import (
+    HEADER,
+    LONGEST_RUN,
+    NULL_PID,
+    PIDS,
+    SIZE,
+    headers_of,
+    pid_of,
+)
 from trickle_core.mpegts.pes import LENGTH_END, LONGEST
 from trickle_core.mpegts.sections import SectionReader
 from trickle_core.mpegts.tables import PAT_PID, Program, is_sound, parse_pat, parse_pmt
@@ -26,7 +34,7 @@ MAX_UNIT_BYTES: Final = 16 << 20
 MAX_TRACKS: Final = 16
 """Streams of one program that are delivered; with the bound above it bounds the memory."""
 
-_BLOCK: Final = 256 * SIZE
+_BLOCK: Final = LONGEST_RUN * SIZE
 """Checked for sync bytes in one go. Short, so that bytes which only look like packets now and then
 cannot make the work grow with the square of their number."""
 
@@ -144,20 +152,28 @@ class Demuxer:
         return stop
 
     def _sort(self, packets: memoryview, events: list[TsEvent]) -> None:
-        """The inner loop: a packet that goes on where the last one stopped costs one comparison."""
-        track = self._recent
-        for header, body in PACKET.iter_unpack(packets):
-            if header == track.due:
-                events += track.take(body)
-                continue
-            pid = pid_of(header)
-            if pid in self._tracks:
-                track = self._tracks[pid]
-                events += track.receive(header, body)
-            elif pid in self._readers:
-                events += self._read_tables(pid, header, body)
-                track = _NOBODY  # the table may have ended it
-        self._recent = track
+        """Hand the packets to their tracks: all that go on where the last one stopped together."""
+        headers = headers_of(len(packets) // SIZE).unpack(packets)
+        at = 0
+        while at < len(headers):
+            run = self._recent.count_due(headers[at:])
+            if run:
+                events += self._recent.take(packets[at * SIZE : (at + run) * SIZE])
+                at += run
+            else:
+                body = packets[at * SIZE + HEADER : (at + 1) * SIZE].tobytes()
+                events += self._sort_one(headers[at], body)
+                at += 1
+
+    def _sort_one(self, header: int, body: bytes) -> Sequence[TsEvent]:
+        pid = pid_of(header)
+        if pid in self._tracks:
+            self._recent = self._tracks[pid]
+            return self._recent.receive(header, body)
+        if pid in self._readers:
+            self._recent = _NOBODY  # the table may end the track
+            return self._read_tables(pid, header, body)
+        return ()
 
     def _read_tables(self, pid: int, header: int, body: bytes) -> list[TsEvent]:
         sections = self._readers[pid].read(header, body)

@@ -6,6 +6,7 @@ a packet that is exactly what is due next is told by one comparison.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -14,11 +15,25 @@ from attrs import frozen
 from trickle_core.mpegts.units import CLOCK_WRAP
 
 SIZE: Final = 188
+HEADER: Final = 4
 PAYLOAD: Final = 184
 SYNC: Final = 0x47
 
-PACKET: Final = Struct(">I184s")
-"""Header and the rest of one packet."""
+LONGEST_RUN: Final = 256
+"""Packets that are looked at together."""
+
+
+@lru_cache(maxsize=LONGEST_RUN)
+def headers_of(count: int) -> Struct:
+    """The headers of so many packets."""
+    return Struct(">" + "I184x" * count)
+
+
+@lru_cache(maxsize=LONGEST_RUN)
+def bodies_of(count: int) -> Struct:
+    """What stands behind the headers of so many packets."""
+    return Struct("4x184s" * count)
+
 
 TRANSPORT_ERROR: Final = 0x800000
 STARTS: Final = 0x400000

@@ -42,7 +42,12 @@ class SectionReader:
     """The latest packet."""
 
     def read(self, header: int, body: bytes) -> Iterator[bytes]:
-        """The sections that this packet completes, unchecked."""
+        """The sections that this packet completes, unchecked; none where it says again what the one
+        before said: tables come with every key frame, and from some muxers with every picture.
+        """
+        if self._held is None and body == self._latest and header & STARTS:
+            self.due = header + 1 & 0xF
+            return
         load = cargo(header, body)
         if load is None or not header & HAS_PAYLOAD or self._is_repeated(header, body):
             return

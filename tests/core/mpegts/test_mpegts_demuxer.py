@@ -635,3 +635,12 @@ def test_long_streams_are_worked_off_in_blocks(ts: Writer) -> None:
     data = stream(ts, 200)
     events = Demuxer().feed(data)
     assert len(events) == 201
+
+
+def test_a_table_that_is_packed_in_another_way_is_the_same_table(
+    ts: Writer, demuxer: Demuxer
+) -> None:
+    section = build_pmt(Program(1, PMT_PID), BOTH, clock=0x100, version=0)
+    moved = (b"\x02\xff\xff" + section).ljust(PAYLOAD, b"\xff")
+    assert demuxer.feed(ts.packet(PMT_PID, moved, start=True) + ts.packet(0x1FFF)) == []
+    assert feed(demuxer, ts.video(picture(1, 160), 9000)) == [shown(picture(1, 160), 9000)]
