@@ -9,7 +9,6 @@ from typing import Final, Protocol
 import httpx
 import trio
 
-
 TURN: Final = 64 * 1024
 """Bytes of a body after which the other tasks have their turn. A live picture is a quarter of that, and
 a round of the event loop for each costs as much as sending it."""
