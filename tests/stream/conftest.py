@@ -237,6 +237,8 @@ class Proxy:
     """Bytes that one client may send; then its connections break."""
     answered: int = 0
     """Pieces of answers that have gone back."""
+    refused: int = 0
+    """Connections that came while it was down."""
 
     def cut(self) -> None:
         """Reset every connection, now."""
@@ -267,6 +269,7 @@ class Proxy:
         self._clients.add(client)
         try:
             if self.is_down:
+                self.refused += 1
                 self.cut()
                 return
             with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):

@@ -146,22 +146,26 @@ class TestOutput:
         stream = Stream(settings, as_processor(passthrough))
         parts = kit.segments(kit.pictures(30))
         await kit.publish(f"{relay}/in", parts, delete=False)
-        async with trio.open_nursery() as inner:
-            await inner.start(stream.run)
-            while stream.statistics().frames_out < 10:
-                await trio.lowlevel.checkpoint()
-            proxy.down()
-            proxy.port, before = another.port, proxy.answered
-            proxy.up()
-            while proxy.answered < before + 2:  # with a 404 each
-                await trio.lowlevel.checkpoint()
-            assert stream.outcome is None
-            seen = stream.statistics().frames_out
-            await kit.publish(f"{another.url}/in", parts, delete=False)
-            while stream.statistics().frames_out < seen + 10:
+        with trio.fail_after(20):
+            async with trio.open_nursery() as inner:
+                await inner.start(stream.run)
+                while stream.statistics().frames_out < 10:
+                    await trio.lowlevel.checkpoint()
+                proxy.down()
+                while not proxy.refused:
+                    await trio.lowlevel.checkpoint()
+                proxy.port, before = another.port, proxy.answered
+                proxy.up()
+                while proxy.answered < before + 2:  # with a 404 each
+                    assert stream.outcome is None
+                    await trio.lowlevel.checkpoint()
                 assert stream.outcome is None
-                await trio.lowlevel.checkpoint()
-            await kit.delete_channel(f"{another.url}/in")
+                seen = stream.statistics().frames_out
+                await kit.publish(f"{another.url}/in", parts, delete=False)
+                while stream.statistics().frames_out < seen + 10:
+                    assert stream.outcome is None
+                    await trio.lowlevel.checkpoint()
+                await kit.delete_channel(f"{another.url}/in")
         assert stream.outcome is not None
         assert stream.outcome.end is End.INPUT_ENDED
 

@@ -266,4 +266,4 @@ def _packet(unit: AccessUnit) -> av.Packet[av.stream.Stream]:
 
 def _video_frame(picture: av.VideoFrame, aspect: Fraction) -> VideoFrame:
     picture.time_base = TIME_BASE
-    return VideoFrame(picture, timestamp=picture.pts, time_base=TIME_BASE, pixel_aspect=aspect)
+    return VideoFrame(picture, timestamp=picture.pts or 0, time_base=TIME_BASE, pixel_aspect=aspect)

@@ -61,15 +61,18 @@ class Egress:
 
     async def _segment(self, publication: Publication, first: AccessUnit) -> AccessUnit | None:
         """Write the segment that this unit begins; returns the one that begins the next."""
-        self._following = None
         try:
             async with publication.segment() as segment:
                 await self._fill(segment, first)
         except SegmentLost as error:
             self.meters.error("output", str(error))
-            return self._following or await self._recover()
+            return self._take_following() or await self._recover()
         self.events.trace("runner_send_first_processed_segment")
-        return self._following
+        return self._take_following()
+
+    def _take_following(self) -> AccessUnit | None:
+        following, self._following = self._following, None
+        return following
 
     async def _recover(self) -> AccessUnit | None:
         """After a loss inside a segment: the next unit that one can begin with, as soon as may be."""
