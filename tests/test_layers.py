@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("trickle_trio.stream",),
     ("trickle_trio.service",),
     ("trickle_trio.faces",),
+    ("trickle_trio.bench",),
     ("trickle_trio.cli", "trickle_trio.livepeer", "trickle_trio.testing", "trickle_trio"),
 )
 
@@ -45,6 +46,7 @@ OUTSIDE: tuple[set[str], ...] = (
     {"attrs", "trio", "quart", "quart_trio", "hypercorn", "werkzeug"}
     | {"msgspec", "prometheus_client", "pynvml"},
     {"attrs", "trio"},
+    {"attrs", "trio", "httpx", "av", "numpy", "torch"},
     {"attrs", "trio", "httpx", "click", "torch", "watchfiles"},
 )
 

@@ -61,6 +61,10 @@ def test_each_command_has_help(command: str) -> None:
         (["stream", "status", "--token", "é"], "--token"),
         (["serve", HERE, "--token", "a b"], "token: expected"),
         (["serve", HERE, "--allow-origin", "example.org"], "allow_origins"),
+        (["bench", "--size", "720"], "expected a size as 720p"),
+        (["bench", "--size", "360p,"], "'': expected a size as 720p"),
+        (["bench", "--seconds", "0"], "is not in the range"),
+        (["bench", "--input", "no_file.mp4"], "'no_file.mp4' does not exist"),
         (["demo", "--seconds", "0"], "0.0 is not in the range"),
     ],
 )

@@ -1,0 +1,82 @@
+"""The figures as a table, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from trickle_trio.bench.figures import Capacity, Cost, Delays, Handled, Report, SizeFigures
+
+COST: tuple[str, ...] = ("", "", "CPU ms", "wall ms", "ffmpeg", "ratio")
+LIVE: tuple[str, ...] = ("", "", "p50 ms", "p95 ms", "p99 ms", "pictures", "lost", "doubled")
+LIVE += ("first ms", "memory MB")
+STREAMS: tuple[str, ...] = ("", "", "CPU ms", "p50 ms", "p99 ms", "pictures", "lost")
+
+Row = Sequence[str]
+
+
+def table(report: Report) -> str:
+    """Lay out all of it: lines of at most 100 characters, without a newline at the end."""
+    lines = [
+        f"{report.footage}, {report.fps} pictures a second, on {report.cpus} CPUs of {report.machine}",
+        f"Python {report.python}, ffmpeg {report.ffmpeg}",
+        f"Medians of {report.turns} turns of {report.seconds:g} s",
+        "",
+        "Cost of a picture: CPU and clock of ours, CPU of ffmpeg with one thread, ours to ffmpeg's",
+        *_lines([COST, *(row for figures in report.sizes for row in _costs(figures))]),
+        "",
+        "Live through a relay: from a picture's last byte in to its last byte out",
+        *_lines([LIVE, *(row for figures in report.sizes for row in _delays(figures))]),
+    ]
+    return "\n".join(lines + (_streams(report.capacity) if report.capacity else []))
+
+
+def _costs(figures: SizeFigures) -> Iterator[Row]:
+    yield _cost(figures.size, "decode only", figures.decode)
+    yield _cost("", "passthrough", figures.passthrough.cost)
+    yield _cost("", "float32 tint", figures.tint.cost)
+
+
+def _cost(size: str, name: str, cost: Cost) -> Row:
+    ms = [_number(value, 2) for value in (cost.cpu_ms, cost.wall_ms, cost.ffmpeg_cpu_ms)]
+    return (size, name, *ms, _number(cost.ratio, 2))
+
+
+def _delays(figures: SizeFigures) -> Iterator[Row]:
+    yield _live(figures.size, "passthrough", figures.passthrough)
+    yield _live("", "float32 tint", figures.tint)
+
+
+def _live(size: str, name: str, handled: Handled) -> Row:
+    counts = (str(handled.pictures), str(handled.lost), str(handled.doubled))
+    rest = (_number(handled.first_output_ms, 0), _number(handled.memory_mb, 0))
+    return (size, name, *_shares(handled.latency_ms), *counts, *rest)
+
+
+def _shares(delays: Delays) -> Row:
+    return [_number(value, 1) for value in (delays.p50, delays.p95, delays.p99)]
+
+
+def _streams(capacity: Capacity) -> list[str]:
+    rows: list[Row] = [STREAMS]
+    for step in capacity.steps:
+        p50, _, p99 = _shares(step.latency_ms)
+        counts = (str(step.pictures), str(step.lost))
+        rows.append((str(step.streams), "at once", _number(step.cpu_ms, 2), p50, p99, *counts))
+    head = f"Streams of {capacity.size} at once, passthrough, in one service: {capacity.streams}"
+    return ["", head, *_lines(rows)]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _lines(rows: Sequence[Row]) -> list[str]:
+    """Columns as wide as what is in them: words to the left, figures to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if index < 2 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
