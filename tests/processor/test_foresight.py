@@ -136,6 +136,21 @@ def test_code_without_end_is_not_read_to_its_end() -> None:
     assert asks_for_tensors(namespace[f"f{MOST + 50}"])
 
 
+def test_the_collector_leaves_out_what_was_imported_and_works_on() -> None:
+    program = (
+        "import gc\n"
+        "from trickle_trio.processor.foresight import import_tensors\n"
+        "import_tensors()\n"
+        "frozen = gc.get_freeze_count()\n"
+        "import_tensors()\n"
+        "print(frozen > 50_000, gc.get_freeze_count() == frozen, gc.isenabled())\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout.split() == ["True", "True", "True"]
+
+
 def prepared(handler: str) -> list[str]:
     """Whether torch is there after preparing, and what the handler's first call still imports."""
     program = (
