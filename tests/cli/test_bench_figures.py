@@ -36,6 +36,7 @@ def live(**changes: object) -> LiveTurn:
         "delays": (9.0, 10.0, 11.0, 30.0),
         "first_output_ms": 120.0,
         "memory_mb": 100.0,
+        "threads": {"event loop": 1.5, "decode": 2.5, "encode": 5.5, "others": 0.5},
         "stages": {"decode": 3.0, "handler": 0.25, "encode": 6.0, "sound handler": 1.0},
     }
     return LiveTurn(**{**usual, **changes})  # type: ignore[arg-type]  # as many kinds as names
@@ -134,6 +135,7 @@ def test_the_table_has_a_row_for_each_part_in_columns() -> None:
     assert max(map(len, lines)) <= 100
     assert "720p  decode only     2.00     2.00    8.00   0.25" in lines
     assert "      passthrough    10.00     9.25    8.00   1.25" in lines
+    assert "720p  passthrough         1.50    2.50    5.50    0.50" in lines
     assert any(line.split()[:5] == ["float32", "tint", "10.0", "30.0", "30.0"] for line in lines)
     assert "Streams of 720p at once, passthrough, in one service: 1" in lines
 

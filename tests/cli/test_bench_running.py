@@ -61,6 +61,8 @@ async def test_a_run_gives_every_figure(monkeypatch: pytest.MonkeyPatch) -> None
         assert handled.first_output_ms
         assert handled.memory_mb > 20
         assert {"decode", "handler", "encode"} <= set(handled.stages)
+        assert set(handled.threads) == {"event loop", "decode", "encode", "others"}
+        assert min(handled.threads[name] for name in ("event loop", "decode", "encode")) > 0
     assert report.capacity is not None
     assert report.capacity.steps[0].streams == 1
     assert progress.text.startswith("160p: ")

@@ -24,6 +24,11 @@ def middle(values: Iterable[float | None]) -> float | None:
     return median(known) if known else None
 
 
+def middles(turns: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each figure that the first turn has."""
+    return {name: middle(turn.get(name) for turn in turns) or 0.0 for name in turns[0]}
+
+
 @frozen
 class Turn:
     """One turn of ours and one of ffmpeg's, milliseconds a picture; None: it was not measured."""
@@ -78,7 +83,8 @@ class LiveTurn:
 
     Pictures are those sent while it was measured. ``first_output_ms``: from the start of the stream, on an input that
     was running, to the first byte out; of several streams, the slowest. ``memory_mb``: the service's peak.
-    ``stages``: milliseconds of the clock that each station took for one item.
+    ``stages``: milliseconds of the clock that each station took for one item. ``threads``: CPU milliseconds a picture
+    of each thread, where the system tells.
     """
 
     cpu_ms: float | None
@@ -89,6 +95,7 @@ class LiveTurn:
     first_output_ms: float | None
     memory_mb: float
     stages: Mapping[str, float] = field(factory=dict)
+    threads: Mapping[str, float] = field(factory=dict)
 
     @property
     def wall_ms(self) -> float | None:
@@ -108,6 +115,7 @@ class Handled:
     first_output_ms: float | None
     memory_mb: float
     stages: Mapping[str, float]
+    threads: Mapping[str, float]
 
     @classmethod
     def of(cls, turns: Sequence[LiveTurn], ffmpeg: Sequence[float | None]) -> Handled:
@@ -121,10 +129,8 @@ class Handled:
             doubled=sum(turn.doubled for turn in turns),
             first_output_ms=middle(turn.first_output_ms for turn in turns),
             memory_mb=max(turn.memory_mb for turn in turns),
-            stages={
-                name: middle(turn.stages.get(name) for turn in turns) or 0.0
-                for name in turns[0].stages
-            },
+            stages=middles([turn.stages for turn in turns]),
+            threads=middles([turn.threads for turn in turns]),
         )
 
 

@@ -36,6 +36,13 @@ SLACK: Final = 0.3
 AROUND: Final = LEAD + SETTLE + SLACK
 """Seconds of footage beyond those that are measured."""
 
+THREADS: Final = {
+    "MainThread": "event loop",
+    "trickle decode": "decode",
+    "trickle encode": "encode",
+}
+"""The threads of a stream, as they are called where they run and in the figures. Others: handlers', libraries'."""
+
 _names: Final = count()
 
 
@@ -129,8 +136,11 @@ class Traffic:
         return sum(max(0, len(self._received.get(pts, ())) - 1) for pts in self.sent_in(window))
 
 
-async def run_live(relay: str, footage: Footage, handler: str, streams: int = 1) -> LiveTurn:
+async def run_live(
+    relay: str, footage: Footage, handler: str, streams: int = 1, settle: float = SETTLE
+) -> LiveTurn:
     """Run so many streams with a handler in one service, on all of the footage; takes a little longer than that.
+    ``settle``: seconds that they run before they are measured.
 
     ``BenchError``: the service died. Cancelling is safe: nothing is left.
     """
@@ -141,7 +151,7 @@ async def run_live(relay: str, footage: Footage, handler: str, streams: int = 1)
             nursery.start_soon(traffic.publish)
             nursery.start_soon(traffic.read)
         await trio.sleep(LEAD)
-        turn = await _measure(worker, traffics, footage.seconds - AROUND)
+        turn = await _measure(worker, traffics, footage.seconds - AROUND + SETTLE - settle, settle)
         nursery.cancel_scope.cancel()
     return turn
 
@@ -156,10 +166,12 @@ async def _make_channels(addresses: list[str]) -> None:
                 raise BenchError(f"the relay does not answer: {error}") from error
 
 
-async def _measure(worker: Worker, traffics: list[Traffic], seconds: float) -> LiveTurn:
+async def _measure(
+    worker: Worker, traffics: list[Traffic], seconds: float, settle: float
+) -> LiveTurn:
     started = time.perf_counter()
     await worker.tell(streams=[(traffic.source, traffic.target) for traffic in traffics])
-    await trio.sleep(SETTLE)
+    await trio.sleep(settle)
     before = await worker.ask()
     begin = time.perf_counter()
     await trio.sleep(seconds)
@@ -191,4 +203,19 @@ def _sum_up(
         first_output_ms=max(known) if len(known) == len(firsts) else None,
         memory_mb=after["memory_mb"],
         stages=after["stages"],
+        threads=_threads(before, after, pictures),
     )
+
+
+def _threads(before: dict[str, Any], after: dict[str, Any], pictures: int) -> dict[str, float]:
+    """CPU milliseconds a picture, of the threads that live at the end; of streams, all together."""
+    begun: dict[str, float] = before["threads"]
+    ended: dict[str, float] = after["threads"]
+    spent = {name: seconds - begun.get(name, 0.0) for name, seconds in ended.items()}
+    if not pictures or not spent:
+        return {}
+    others = after["cpu"] - before["cpu"] - sum(spent.values())
+    named = {THREADS[name]: seconds for name, seconds in spent.items() if name in THREADS}
+    unnamed = sum(seconds for name, seconds in spent.items() if name not in THREADS)
+    total = {**named, "others": max(0.0, others + unnamed)}
+    return {name: 1000 * seconds / pictures for name, seconds in total.items()}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from trickle_trio.bench.figures import Capacity, Cost, Delays, Handled, Report, SizeFigures
 
 COST: tuple[str, ...] = ("", "", "CPU ms", "wall ms", "ffmpeg", "ratio")
+THREADS: tuple[str, ...] = ("", "", "event loop", "decode", "encode", "others")
 LIVE: tuple[str, ...] = ("", "", "p50 ms", "p95 ms", "p99 ms", "pictures", "lost", "doubled")
 LIVE += ("first ms", "memory MB")
 STREAMS: tuple[str, ...] = ("", "", "CPU ms", "p50 ms", "p99 ms", "pictures", "lost")
@@ -24,6 +25,9 @@ def table(report: Report) -> str:
         "Cost of a picture: CPU and clock of ours, CPU of ffmpeg with one thread, ours to ffmpeg's",
         *_lines([COST, *(row for figures in report.sizes for row in _costs(figures))]),
         "",
+        "Where a stream's CPU goes, ms a picture by thread",
+        *_lines([THREADS, *(row for figures in report.sizes for row in _threads(figures))]),
+        "",
         "Live through a relay: from a picture's last byte in to its last byte out",
         *_lines([LIVE, *(row for figures in report.sizes for row in _delays(figures))]),
     ]
@@ -32,8 +36,8 @@ def table(report: Report) -> str:
 
 def _costs(figures: SizeFigures) -> Iterator[Row]:
     yield _cost(figures.size, "decode only", figures.decode)
-    yield _cost("", "passthrough", figures.passthrough.cost)
-    yield _cost("", "float32 tint", figures.tint.cost)
+    for _, name, handled in _handled(figures):
+        yield _cost("", name, handled.cost)
 
 
 def _cost(size: str, name: str, cost: Cost) -> Row:
@@ -41,15 +45,21 @@ def _cost(size: str, name: str, cost: Cost) -> Row:
     return (size, name, *ms, _number(cost.ratio, 2))
 
 
+def _threads(figures: SizeFigures) -> Iterator[Row]:
+    for size, name, handled in _handled(figures):
+        yield (size, name, *(_number(handled.threads.get(thread), 2) for thread in THREADS[2:]))
+
+
+def _handled(figures: SizeFigures) -> Iterator[tuple[str, str, Handled]]:
+    yield figures.size, "passthrough", figures.passthrough
+    yield "", "float32 tint", figures.tint
+
+
 def _delays(figures: SizeFigures) -> Iterator[Row]:
-    yield _live(figures.size, "passthrough", figures.passthrough)
-    yield _live("", "float32 tint", figures.tint)
-
-
-def _live(size: str, name: str, handled: Handled) -> Row:
-    counts = (str(handled.pictures), str(handled.lost), str(handled.doubled))
-    rest = (_number(handled.first_output_ms, 0), _number(handled.memory_mb, 0))
-    return (size, name, *_shares(handled.latency_ms), *counts, *rest)
+    for size, name, handled in _handled(figures):
+        counts = (str(handled.pictures), str(handled.lost), str(handled.doubled))
+        rest = (_number(handled.first_output_ms, 0), _number(handled.memory_mb, 0))
+        yield (size, name, *_shares(handled.latency_ms), *counts, *rest)
 
 
 def _shares(delays: Delays) -> Row:
