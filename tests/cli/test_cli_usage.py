@@ -64,7 +64,7 @@ def test_each_command_has_help(command: str) -> None:
         (["bench", "--size", "720"], "expected a size as 720p"),
         (["bench", "--size", "360p,"], "'': expected a size as 720p"),
         (["bench", "--seconds", "0"], "is not in the range"),
-        (["bench", "--input", "no_file.mp4"], "'no_file.mp4' does not exist"),
+        (["bench", "--input", "no_file.mp4"], "no_file.mp4: no such file"),
         (["demo", "--seconds", "0"], "0.0 is not in the range"),
     ],
 )

@@ -30,7 +30,7 @@ def _sizes(context: click.Context, parameter: click.Parameter, value: str) -> tu
     "--input",
     "source",
     metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="Footage of your own, without its sound; a built-in moving picture without it.",
 )
 @click.option(
@@ -63,6 +63,8 @@ def command(
     from trickle_trio.bench import BenchError, BenchSettings, Progress, run_bench, table
     from trickle_trio.cli.progress import show_progress
 
+    if source and not source.is_file():
+        raise click.BadParameter(f"{source}: no such file", param_hint="--input")
     settings = BenchSettings(sizes=sizes, seconds=seconds, source=source, streams=streams)
     progress = Progress()
     reports: list[Report] = []
