@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 
@@ -44,6 +45,22 @@ def test_the_rooms_that_users_know_hold_the_same_things(room: str) -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nothing_of_the_kind"):
         _ = trickle_trio.nothing_of_the_kind
+
+
+@pytest.mark.parametrize(("given", "threads"), [({}, None), ({"OMP_NUM_THREADS": "7"}, "7")])
+def test_torch_is_told_to_leave_a_core_unless_the_user_says_otherwise(
+    given: dict[str, str], threads: str | None
+) -> None:
+    program = "import os, trickle_trio\nprint(os.environ['OMP_NUM_THREADS'])"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env=kept | given,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == (threads or str(max(1, (os.cpu_count() or 1) - 1)))
 
 
 def test_dir_names_what_was_not_imported_yet() -> None:

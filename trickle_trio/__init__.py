@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 # torch's worker threads otherwise spin while they wait for each other, which starves everything
 # else on a machine that decodes and encodes beside it: a 720p tint took 17 to 31 ms of CPU a frame
-# so and 1.8 ms this way (2 cores). It is read when torch is imported, so it has to stand here;
-# whoever sets it differently has the last word.
+# so and 1.8 ms this way (2 cores). And one core is left to the codecs and the loop: a step that is
+# spread over all cores waits for the one that decodes (a 720p tint on 2 busy cores: 99 of 100 frames
+# within 110 to 620 ms, with a core left within 90 to 420). Both are read when torch is imported, so
+# they have to stand here; whoever sets them differently has the last word.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) - 1)))
 
 if TYPE_CHECKING:
     from trickle_trio.driver import ChannelEnded as ChannelEnded
