@@ -44,8 +44,9 @@ def kinds(unit: AccessUnit) -> list[int]:
     return [nal_type(nal[0], unit.stream.codec) for nal in nal_units(unit.data)]
 
 
-def test_each_frame_becomes_a_unit_at_once_with_its_time(footage: Footage) -> None:
-    encoder = VideoEncoder(pid=300)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_each_frame_becomes_a_unit_at_once_with_its_time(footage: Footage, threads: int) -> None:
+    encoder = VideoEncoder(VideoEncoderSettings(threads=threads), pid=300)
     start = 1 << 35
     for number in range(6):
         frame = VideoFrame.from_av_frame(footage.picture(number))
