@@ -22,6 +22,8 @@ def passthrough(frame: VideoFrame) -> VideoFrame:
 async def scrape(api: Any) -> Samples:
     answer = await api.get("/metrics")
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = [line for line in answer.text.splitlines() if line.startswith("# TYPE")]
+    assert len(set(families)) == len(families)
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(answer.text)

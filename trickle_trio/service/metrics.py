@@ -32,7 +32,6 @@ _QUANTILES: Final = {"0.5": "p50", "0.95": "p95", "0.99": "p99"}
 
 _PLAIN: Final = (
     ("overlay_frames_sent", "overlay_frames", "Pictures of the loading overlay that went out."),
-    ("overlay_frames_sent", "overlay_frames", "Pictures of the loading overlay that went out."),
     ("segments_received", "segments_in", "Segments read from the input channel."),
     ("segments_skipped", "segments_skipped", "Segments of the input that were missed."),
     ("segments_truncated", "segments_truncated", "Segments of the input that broke off."),
