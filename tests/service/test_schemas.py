@@ -114,6 +114,7 @@ def test_a_wrong_parameter_is_named(params: dict[str, object], where: str) -> No
         ({"control_url": 7}, "control_url"),
         ({"gateway_request_id": 7}, "gateway_request_id"),
         ({"gateway_request_id": "x" * 257}, "gateway_request_id"),
+        ({"gateway_request_id": "half of a pair: \ud800"}, "gateway_request_id"),
         ({"params": "x"}, "params"),
         ({"params": []}, "params"),
         ({"params": {"width": 1}}, "height"),

@@ -25,6 +25,9 @@ _SPACE: Final = r"[ \t\r\n]*"
 _DIGITS: Final = re.compile(rf"^{_SPACE}[0-9]{{1,19}}{_SPACE}$")
 """19 digits hold every 64-bit number, and are too few to be a burden."""
 
+_HALF: Final = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair: JSON can hold one, but nothing that is encoded as UTF-8, as metrics and addresses are."""
+
 _shown: Final = Repr()
 _shown.maxstring = _shown.maxother = 60
 
@@ -115,6 +118,8 @@ class Text:
             raise wrong(name, "must be a string", value)
         if len(value) > self.longest:
             raise RequestError(f"must be at most {self.longest} characters", field=name)
+        if _HALF.search(value):
+            raise wrong(name, "must be whole characters", value)
         return value or None
 
     def schema(self) -> JsonSchema:
