@@ -130,6 +130,17 @@ async def test_a_proxy_s_name_is_answered_where_its_pages_are_allowed(serving: A
         assert (await api.get("/health", headers={"Host": "video.example"})).status_code == 200
 
 
+async def test_where_all_pages_are_allowed_any_name_may_be_a_proxys(serving: Any) -> None:
+    async with serving(passthrough, allow_origins=["*"]) as api:
+        assert (await api.get("/health", headers={"Host": "video.example"})).status_code == 200
+
+
+async def test_an_origin_of_no_name_is_not_that_of_a_service_that_is_not_named(api: Any) -> None:
+    await api.start()
+    answer = await api.post("/stream/stop", headers={"Host": "", "Origin": "null"})
+    denied(answer, 403)
+
+
 async def test_a_service_for_all_the_network_knows_no_names(serving: Any) -> None:
     async with serving(passthrough, host="0.0.0.0") as api:
         assert (await api.get("/health", headers={"Host": "video.example"})).status_code == 200
@@ -153,6 +164,14 @@ async def test_a_token_is_asked_for(serving: Any) -> None:
         described = (await api.get("/openapi.json", headers=right)).json()["paths"]
         assert described["/stream/start"]["post"]["security"] == [{"token": []}]
         assert described["/health"]["get"]["security"] == []
+
+
+@pytest.mark.parametrize("token", ["k=v", "=", "a==", "a,b=c", 'key="value"', "!~"])
+async def test_any_token_that_is_taken_opens(serving: Any, token: str) -> None:
+    async with serving(passthrough, token=token) as api:
+        right = {"Authorization": f"Bearer {token}"}
+        assert (await api.get("/version", headers=right)).status_code == 200
+        denied(await api.get("/version", headers={"Authorization": f"Bearer {token}x"}), 401)
 
 
 @pytest.mark.parametrize(
