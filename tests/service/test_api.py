@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -169,6 +170,20 @@ async def test_nothing_in_its_body_keeps_a_stop_from_stopping(
     answer = await api.post("/api/stream/stop", content=body, headers=headers)
     assert answer.status_code == 200
     assert await api.health() == "IDLE"
+
+
+async def test_a_body_of_unknown_length_and_no_end_keeps_none_of_several_streams(
+    serving: Any,
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield bytes(65536)
+
+    async with serving(passthrough, max_streams=2) as api:
+        await api.when("IDLE")
+        await api.start()
+        assert (await api.post("/api/stream/stop", content=body())).status_code == 200
+        assert await api.health() == "IDLE"
 
 
 @pytest.mark.parametrize(

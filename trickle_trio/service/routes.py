@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 from quart import Response, current_app, request
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.routing import PathConverter
 
 from trickle_trio.service import answers, hardware, metrics, reports
@@ -84,11 +85,9 @@ async def _json_body() -> object:
 
 async def _any_body() -> object:
     """Read the body as JSON if it is, or as nothing: for a stop, which nothing may keep from stopping."""
-    if (request.content_length or 0) > (request.max_content_length or 0):
-        return None
     try:
         return decode_json(await _body())
-    except RequestError:
+    except (RequestError, RequestEntityTooLarge):
         return None
 
 
