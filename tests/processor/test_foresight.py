@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import gc
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from trickle_trio.processor import as_processor, foresight
 from trickle_trio.processor.foresight import MOST, asks_for_tensors
 
 
@@ -149,6 +152,18 @@ def test_the_collector_leaves_out_what_was_imported_and_works_on() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert result.stdout.split() == ["True", "True", "True"]
+
+
+@pytest.mark.parametrize("fault", ["ImportError", "OSError"])
+async def test_torch_that_cannot_be_imported_is_left_to_the_frame_that_needs_it(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library of CUDA's that is missing is an OSError."""
+    (tmp_path / "broken_tensors.py").write_text(f"raise {fault}('libcudnn.so')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(foresight, "TENSORS", "broken_tensors")
+    await as_processor(direct).prepare()
+    gc.unfreeze()  # nothing came that stays
 
 
 def prepared(handler: str) -> list[str]:

@@ -84,7 +84,11 @@ def asks_for_tensors(function: Callable[..., Any]) -> bool:
 def import_tensors() -> None:
     """Import what makes tensors, and with it torch; nothing the second time. Blocks for seconds."""
     # Where it cannot be imported, the frame that needs it will say so, as its handler's fault.
-    with suppress(ImportError), nullcontext() if TENSORS in sys.modules else _uncollected():
+    # An OSError is that of a library of CUDA's.
+    with (
+        suppress(ImportError, OSError),
+        nullcontext() if TENSORS in sys.modules else _uncollected(),
+    ):
         importlib.import_module(TENSORS)
 
 
