@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -110,6 +112,41 @@ async def test_the_first_use_can_be_cancelled_at_any_moment(
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
         await face.close()
+
+
+@pytest.mark.parametrize("moment", range(10))
+@pytest.mark.parametrize("kind", [TrickleSubscriber, TricklePublisher])
+async def test_a_first_use_that_was_cancelled_can_be_made_again(
+    unused_port: int, kind: type[TrickleSubscriber | TricklePublisher], moment: int
+) -> None:
+    face = kind(f"http://127.0.0.1:{unused_port}/words")
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(face.start)
+            for _ in range(moment):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        await face.start()
+        await face.close()
+
+
+@pytest.mark.parametrize("moment", range(10))
+@pytest.mark.parametrize("kind", [TrickleSubscriber, TricklePublisher])
+async def test_what_is_being_opened_can_be_closed_from_another_task_at_any_moment(
+    unused_port: int, kind: type[TrickleSubscriber | TricklePublisher], moment: int
+) -> None:
+    async def start() -> None:
+        with suppress(RuntimeError):  # it is closed, if the other was quicker
+            await face.start()
+
+    for _ in range(10):  # Trio shuffles the tasks of one turn
+        face = kind(f"http://127.0.0.1:{unused_port}/words")
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(start)
+                for _ in range(moment):
+                    await trio.lowlevel.checkpoint()
+                await face.close()
 
 
 async def test_a_server_that_is_out_of_reach_is_said(

@@ -25,6 +25,8 @@ class Housed(Generic[T]):
         self._opened: T | None = None
         self._block = AsyncExitStack()
         self._starting = trio.Lock()
+        self._ready = trio.Event()
+        """Set when the system task has opened it, or will not."""
         self._closing = trio.Event()
         self._over: trio.Event | None = None
         """Set when the system task is over, where there is one."""
@@ -73,14 +75,18 @@ class Housed(Generic[T]):
         return self._opened
 
     async def _keep_open(self) -> None:
-        ready, self._over = trio.Event(), trio.Event()
-        trio.lowlevel.spawn_system_task(self._keep, ready, self._over)
-        await ready.wait()
+        """Have it opened, once: a call before this one may have been cancelled while it waited."""
+        if self._over is None:
+            self._over = trio.Event()
+            trio.lowlevel.spawn_system_task(self._keep, self._over)
+        await self._ready.wait()
 
-    async def _keep(self, ready: trio.Event, over: trio.Event) -> None:
+    async def _keep(self, over: trio.Event) -> None:
         try:
-            async with self:
-                ready.set()
-                await self._closing.wait()
+            if not self._closing.is_set():
+                async with self:
+                    self._ready.set()
+                    await self._closing.wait()
         finally:
+            self._ready.set()
             over.set()
