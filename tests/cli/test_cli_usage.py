@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from trickle_trio.cli.coding import coding, coding_options
 from trickle_trio.cli.main import COMMANDS, root
+from trickle_trio.cli.stream import _param
 from trickle_trio.cli.targets import load_target
 from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
 from trickle_trio.media.fit import Fit
@@ -57,7 +58,10 @@ def test_each_command_has_help(command: str) -> None:
         (["relay", "--port", "70000"], "70000 is not in the range"),
         (["relay", "--window", "0"], "0 is not in the range"),
         (["stream", "start", "--param", "x"], "key=value is expected"),
+        (["stream", "start", "--param", "x=\udcff"], "--param"),
+        (["stream", "start", "--request-id", "\udcff"], "--request-id"),
         (["stream", "status", "--api", "here"], "here"),
+        (["stream", "status", "--api", "http://xn--/"], "--api"),
         (["stream", "status", "--token", "é"], "--token"),
         (["serve", HERE, "--token", "a b"], "token: expected"),
         (["serve", HERE, "--allow-origin", "example.org"], "allow_origins"),
@@ -144,6 +148,28 @@ def test_a_source_that_is_none(
         assert result.exit_code == 1
         assert f"{source}: " in result.output
         assert says in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.8", 0.8),
+        ('{"a": [1, null]}', {"a": [1, None]}),
+        ("warm", "warm"),
+        ("a=b", "a=b"),
+        ("", ""),
+        ("NaN", "NaN"),
+        ("-Infinity", "-Infinity"),
+        ("[1, 1e999]", "[1, 1e999]"),
+        ('"\\ud800"', '"\\ud800"'),
+        ("[" * 100_000, "[" * 100_000),
+    ],
+)
+def test_a_parameter_that_is_no_json_is_text(text: str, value: object) -> None:
+    given = click.command()(_param(lambda params: params)).main(
+        ["--param", f"x={text}"], standalone_mode=False
+    )
+    assert given == {"x": value}
 
 
 def test_nobody_listens(unused_port: int) -> None:

@@ -51,20 +51,35 @@ class Service:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else None
         try:
             return httpx.request(method, url, json=body, params=query, headers=headers, timeout=60)
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise click.BadParameter(f"{url}: {error}", param_hint="--api") from error
         except (UnicodeEncodeError, httpx.LocalProtocolError) as error:
             raise click.BadParameter(
                 f"no header can carry it: {error}", param_hint="--token"
             ) from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
+            raise click.BadParameter(f"{url}: {error}", param_hint="--api") from error
         except httpx.TransportError as error:
             raise click.ClickException(f"{url}: {error}") from error
+
+
+def _sendable(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """Refuse what was no UTF-8 on the command line: neither JSON nor an address can carry it."""
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError as error:
+        raise click.BadParameter(f"{text!r} is no UTF-8", context, parameter) from error
+    return text
 
 
 def _service(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say which service is meant; the command gets them as a ``Service``."""
 
-    @click.option("--api", default="http://127.0.0.1:8000", show_default=True, help="The service.")
+    @click.option(
+        "--api",
+        default="http://127.0.0.1:8000",
+        show_default=True,
+        callback=_sendable,
+        help="The service.",
+    )
     @click.option(
         "--token", envvar="TRICKLE_TOKEN", show_envvar=True, help="The service's bearer token."
     )
@@ -75,23 +90,33 @@ def _service(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-_id = click.option("--request-id", help="Which stream, where there are several.")
+_id = click.option(
+    "--request-id", callback=_sendable, help="Which stream, where there are several."
+)
 
 
 def _params(
     context: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Read ``key=value`` pairs: a value that is JSON is taken as such, any other is text."""
+    """Read ``key=value`` pairs."""
     params: dict[str, Any] = {}
     for pair in pairs:
+        _sendable(context, parameter, pair)
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise click.BadParameter(f"{pair!r}: key=value is expected", context, parameter)
-        try:
-            params[key] = json.loads(value)
-        except ValueError:
-            params[key] = value
+        params[key] = _value(value)
     return params
+
+
+def _value(text: str) -> Any:
+    """Take what is JSON as such, and any other as text: NaN, 1e999 and half a character are none for the service."""
+    try:
+        value = json.loads(text)
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return text
+    return value
 
 
 _param = click.option(
@@ -111,11 +136,11 @@ def command() -> None:
 
 @command.command()
 @_service
-@click.option("--subscribe-url", help="The channel with the input.")
-@click.option("--publish-url", help="The channel for the output.")
-@click.option("--control-url")
-@click.option("--events-url")
-@click.option("--data-url")
+@click.option("--subscribe-url", callback=_sendable, help="The channel with the input.")
+@click.option("--publish-url", callback=_sendable, help="The channel for the output.")
+@click.option("--control-url", callback=_sendable)
+@click.option("--events-url", callback=_sendable)
+@click.option("--data-url", callback=_sendable)
 @_id
 @_param
 def start(
