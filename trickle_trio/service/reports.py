@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
@@ -21,7 +22,7 @@ _PIPELINE: Final = {
 """The model's state alone, in the words that deployed services use beside the health."""
 
 _STATM: Final = Path("/proc/self/statm")
-_PAGE: Final = 4096
+_PAGE: Final = resource.getpagesize()
 
 
 def current_state(streams: Streams) -> answers.CurrentState:
