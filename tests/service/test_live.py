@@ -133,6 +133,28 @@ async def test_a_viewer_gets_the_stream_from_a_key_picture_to_its_end(coded: Cod
         assert container.streams.audio[0].rate == 48_000
 
 
+async def test_a_picture_that_becomes_unplayable_ends_the_view_and_the_next_says_why(
+    coded: Coded, caplog: pytest.LogCaptureFixture
+) -> None:
+    tap = Tap()
+    units = [unit for unit in coded() if unit.stream.codec.is_video]
+    recoded = [evolve(unit, stream=ElementaryStream(256, Codec.H265)) for unit in units]
+    async with showing(tap) as address:
+        async with viewing(*address) as stream:
+            await watched(tap)
+            for unit in units + recoded:
+                tap.offer(unit)
+            _, data = await received(stream)
+        async with viewing(*address) as stream:
+            await watched(tap)
+            tap.offer(recoded[0])
+            head, _ = await received(stream)
+    with opened(data) as container:
+        assert len(list(container.decode(video=0))) == len(units)
+    assert " 501 " in head
+    assert not caplog.records
+
+
 async def test_a_view_outlasts_the_apps_response_timeout(coded: Coded, clock: MockClock) -> None:
     tap = Tap()
     units = coded()

@@ -94,7 +94,8 @@ class FragmentedMp4:
     def write(self, unit: AccessUnit) -> bytes:
         """Take one unit; return what is ready to be sent, often nothing.
 
-        Raises ``UnplayableError`` for a picture that is not H.264. Sound that players do not know is left out.
+        Raises ``UnplayableError`` for a picture that is not H.264 from the beginning on; where one comes later, the
+        file ends. Sound that players do not know is left out.
         """
         if not self._wanted(unit):
             return b""
@@ -113,9 +114,9 @@ class FragmentedMp4:
         if self._state is State.ENDED:
             return False
         pid, codec = unit.stream.pid, unit.stream.codec
-        if codec is Codec.H265:
+        if codec is Codec.H265 and self._state is State.GATHERING:
             raise UnplayableError("the picture is H.265, and the live view carries only H.264")
-        if codec is Codec.H264:
+        if codec.is_video:
             self._picture_pid = pid if self._picture_pid is None else self._picture_pid
             return pid == self._picture_pid
         if codec is Codec.MP2:
@@ -169,7 +170,7 @@ class FragmentedMp4:
         return self._append_sound(unit)
 
     def _append_picture(self, unit: AccessUnit) -> bytes:
-        if self._picture is None:
+        if self._picture is None or unit.stream.codec is not Codec.H264:
             return self._end(unit.dts)
         if unit.key and self._is_recoded(unit, self._picture):
             return self._end(unit.dts)
