@@ -18,6 +18,7 @@ from trickle_trio.cli.stream import _param
 from trickle_trio.cli.targets import load_target
 from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
 from trickle_trio.media.fit import Fit
+from trickle_trio.service import create_app
 from trickle_trio.stream.settings import Pace, StreamPolicy
 
 CHANNEL = "http://127.0.0.1:1/a"
@@ -129,6 +130,27 @@ def test_a_port_in_use(busy_port: int) -> None:
 
 def passthrough(frame: object) -> object:
     return frame
+
+
+app = create_app(passthrough)
+
+
+@pytest.mark.parametrize(
+    ("options", "token", "says"),
+    [
+        (["--token", "t"], None, "--token is for a processor; an app says it by itself"),
+        ([], "t", "TRICKLE_TOKEN is for a processor; an app says it by itself"),
+    ],
+)
+def test_an_app_is_not_told_what_it_has_been_told(
+    options: list[str], token: str | None, says: str
+) -> None:
+    """Least of all silently: whoever sets TRICKLE_TOKEN takes the service for guarded."""
+    result = CliRunner().invoke(
+        root, ["serve", f"{__file__}:app", *options], env={"TRICKLE_TOKEN": token}
+    )
+    assert result.exit_code == 2
+    assert says in result.output
 
 
 @pytest.mark.parametrize(

@@ -93,10 +93,18 @@ def _service_of(
     except (TypeError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     here = {"target", "host", "port"}
+    if target.guard.token == options["token"]:
+        here.add("token")
+    said = {
+        ParameterSource.COMMANDLINE: lambda name: f"--{name.replace('_', '-')}",
+        ParameterSource.ENVIRONMENT: lambda name: f"TRICKLE_{name.upper()}",
+    }
     for name in context.params.keys() - here:
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = f"--{name.replace('_', '-')}"
-            raise click.UsageError(f"{option} is for a processor; an app says it by itself")
+        source = context.get_parameter_source(name)
+        if source in said:
+            raise click.UsageError(
+                f"{said[source](name)} is for a processor; an app says it by itself"
+            )
     return Service(target, host, port)
 
 
