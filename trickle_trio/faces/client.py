@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 import trio
@@ -13,14 +13,11 @@ from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.processor import FrameSkipConfig, OverlayConfig, as_processor
 from trickle_trio.service.defaults import stream_defaults
-from trickle_trio.service.schemas import StreamParams
+from trickle_trio.service.schemas import checked_update
 from trickle_trio.stream.ending import Outcome
 from trickle_trio.stream.meters import StreamStatistics
 from trickle_trio.stream.pipeline import Stream
-from trickle_trio.stream.settings import StreamPolicy, StreamSettings
-
-FRAMERATE: Final = 24
-"""Frames a second at most, unless asked for otherwise: what the service gives too."""
+from trickle_trio.stream.settings import DEFAULT_FRAMERATE, StreamPolicy, StreamSettings
 
 
 @frozen(eq=False)
@@ -68,7 +65,7 @@ class TrickleClient:
         *,
         width: int | None = None,
         height: int | None = None,
-        max_framerate: int = FRAMERATE,
+        max_framerate: int = DEFAULT_FRAMERATE,
         frame_processor: Any = None,
         policy: StreamPolicy | None = None,
         video: VideoEncoderSettings | None = None,
@@ -121,7 +118,7 @@ class TrickleClient:
             with run.scope:
                 await self._handlers.load()
                 await self._handlers.prepare()
-                run.stream = Stream(settings, self._handlers, _checked)
+                run.stream = Stream(settings, self._handlers, checked_update)
                 return await run.stream.run()
         finally:
             self._run = None
@@ -190,8 +187,3 @@ class SimpleTrickleClient:
 
 async def _unchanged(frame: VideoFrame) -> None:
     """Pass every picture on."""
-
-
-def _checked(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Check an update by the service's own rules. Raises ValueError."""
-    return StreamParams.parse(params).given()

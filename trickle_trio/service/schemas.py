@@ -29,11 +29,12 @@ from trickle_trio.service.rules import (
     reference,
     wrong,
 )
-from trickle_trio.stream.settings import URLS, check_directions
-
-MAX_FRAMERATE: Final = 60
-DEFAULT_FRAMERATE: Final = 24
-"""What today's users get without asking for a rate."""
+from trickle_trio.stream.settings import (
+    DEFAULT_FRAMERATE,
+    MAX_FRAMERATE,
+    URLS,
+    check_directions,
+)
 
 MAX_SIDE: Final = 8192
 MAX_AREA: Final = 8192 * 4320
@@ -114,6 +115,11 @@ class StreamParams:
         """Return what was given, ours in its proper type and the processor's as it came, without ``load_model``."""
         ours = {key: getattr(self, key) for key in _OURS if key != "load_model"}
         return {key: value for key, value in ours.items() if value is not None} | dict(self.others)
+
+
+def checked_update(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Check an update of parameters, whichever way it comes; raises ``RequestError``."""
+    return StreamParams.parse(dict(params)).given()
 
 
 def _plain(field: Field) -> JsonSchema:

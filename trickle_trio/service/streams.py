@@ -20,7 +20,6 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
@@ -29,7 +28,7 @@ from attrs import define, field, frozen
 
 from trickle_trio.processor import HandlerError, Handlers, LoadState
 from trickle_trio.service.rules import RequestError
-from trickle_trio.service.schemas import StartRequest, StreamParams
+from trickle_trio.service.schemas import StartRequest, checked_update
 from trickle_trio.stream.ending import End, Outcome
 from trickle_trio.stream.pipeline import OURS, Stream
 from trickle_trio.stream.settings import URLS, StreamDefaults, StreamSettings
@@ -83,7 +82,7 @@ class Running:
     """What the processor raised when it was told of the stream, so that it never began."""
 
     def __attrs_post_init__(self) -> None:
-        self.stream = Stream(self.settings, self.handlers, _check)
+        self.stream = Stream(self.settings, self.handlers, checked_update)
 
     @property
     def request_id(self) -> str:
@@ -323,11 +322,6 @@ class _Started(trio.TaskStatus[Any]):
         """Let the start return, whatever became of it."""
         status, self._status = self._status, trio.TASK_STATUS_IGNORED
         status.started()
-
-
-def _check(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Check an update of parameters, whichever way it comes: by HTTP or by the control channel."""
-    return StreamParams.parse(params).given()
 
 
 def settings_of(request: StartRequest, defaults: StreamDefaults) -> StreamSettings:

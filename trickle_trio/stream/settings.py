@@ -14,6 +14,10 @@ from trickle_trio.media.fit import Fit
 from trickle_trio.media.pixels import SMALLEST
 from trickle_trio.processor import FrameSkipConfig, OverlayConfig
 
+MAX_FRAMERATE: Final = 60
+DEFAULT_FRAMERATE: Final = 24
+"""What today's users get without asking for a rate."""
+
 Choice = TypeVar("Choice", bound=Enum)
 
 URLS: Final = ("subscribe_url", "publish_url", "control_url", "events_url", "data_url")
@@ -128,7 +132,9 @@ class StreamSettings:
     data_url: str | None = field(default=None, validator=_is_channel)
     width: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
     height: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
-    max_framerate: int = field(default=24, validator=[validators.ge(1), validators.le(60)])
+    max_framerate: int = field(
+        default=DEFAULT_FRAMERATE, validator=[validators.ge(1), validators.le(MAX_FRAMERATE)]
+    )
     detect_out_resolution: bool = True
     show_loading: bool = False
     overlay: OverlayConfig | None = None
