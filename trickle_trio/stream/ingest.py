@@ -67,18 +67,18 @@ class Ingest:
             is_joined = True
             async for segment in subscription:
                 self._is_hole = self._is_hole or segment.skipped > 0
-                self._is_old = self.edge.is_live and (is_joined or segment.skipped > 0)
-                await self._read(segment, silence)
+                await self._read(segment, silence, begins_old=is_joined or segment.skipped > 0)
                 is_joined = False
             await self._end_container()
             for placed in self._arrivals.flush():
                 await self._pass_placed(placed)
 
-    async def _read(self, segment: IncomingSegment, silence: Silence) -> None:
+    async def _read(self, segment: IncomingSegment, silence: Silence, *, begins_old: bool) -> None:
         if head := await _head(segment):
             with silence.broken():
                 self.events.trace("runner_receive_first_ingest_segment")
                 await self._begin(head, segment.mime_type)
+                self._is_old = begins_old and self.edge.is_live and not self._container
                 await self._take(head, segment)
         async for piece in segment:
             with silence.broken():
@@ -92,9 +92,6 @@ class Ingest:
 
     async def _take(self, piece: bytes, segment: IncomingSegment) -> None:
         if self._container:
-            self._is_old = (
-                False  # libav reads what it likes: which bytes became which picture is unknown
-            )
             await self._container.write(piece)
             return
         new = segment.size - segment.held

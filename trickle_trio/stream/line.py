@@ -74,7 +74,6 @@ class Line:
 
     def __attrs_post_init__(self) -> None:
         settings, policy = self.settings, self.settings.policy
-        self.edge = LiveEdge(policy.pace is Pace.LIVE)
         self.wishes = Wishes(
             settings.size,
             Throttle(settings.max_framerate),
@@ -99,6 +98,9 @@ class Line:
             policy.audio_track,
             copies_video=not self.handlers.handles_video,
         )
+        # Pictures that are copied all go out: the rest refers to them, and players want their sound.
+        is_decoded = self.handlers.handles_video or self._wants_frames()
+        self.edge = LiveEdge(is_decoded and policy.pace is Pace.LIVE)
         source, target = settings.subscribe_url, settings.publish_url
         self._input = Input(source, policy.input_timeout) if source else None
         self._output = Output(target) if target else None
