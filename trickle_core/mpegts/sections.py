@@ -38,14 +38,15 @@ class SectionReader:
     _held: bytearray | None = None
     """The section that is being joined; None: nothing of use before the next start."""
 
-    _latest: bytes = b""
-    """The latest packet."""
+    _latest: tuple[int, bytes] = (UNKNOWN, b"")
+    """The latest packet: its header without the counter, and what stands behind it."""
 
     def read(self, header: int, body: bytes) -> Iterator[bytes]:
         """The sections that this packet completes, unchecked; none where it says again what the one
         before said: tables come with every key frame, and from some muxers with every picture.
         """
-        if self._held is None and body == self._latest and header & STARTS:
+        packet = header & ~0xF, body
+        if self._held is None and packet == self._latest and header & STARTS:
             self.due = header + 1 & 0xF
             return
         load = cargo(header, body)
@@ -54,7 +55,7 @@ class SectionReader:
         if self.due not in (UNKNOWN, header & 0xF) and not load.discontinuity:
             self._held = None
         self.due = header + 1 & 0xF
-        self._latest = body
+        self._latest = packet
         if header & STARTS:
             yield from self._start(load.payload)
         else:
@@ -66,7 +67,7 @@ class SectionReader:
         The same counter with another content is another muxer's, each of whose segments has one
         packet of tables.
         """
-        return self.due != UNKNOWN and self.due == header + 1 & 0xF and self._latest == body
+        return self.due == header + 1 & 0xF and self._latest[1] == body
 
     def _start(self, payload: bytes) -> Iterator[bytes]:
         # pointer_field: how much of this packet still belongs to the section before.

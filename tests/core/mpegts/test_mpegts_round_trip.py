@@ -197,6 +197,57 @@ def test_broken_headers_break_nothing_else(broken: list[tuple[int, int, int]]) -
     check(drained(Demuxer(max_unit_bytes=LIMIT), bytes(data), 4096))
 
 
+@st.composite
+def spoiled(draw: st.DrawFn) -> bytes:
+    """Units of a few packets, or of more than is allowed, with packets lost, doubled, moved and
+    broken, counters and flags first of all.
+    """
+    muxer = Muxer(STREAMS[:3])
+    data = muxer.tables()
+    for n in range(draw(st.integers(1, 4))):
+        for stream in STREAMS[:2]:
+            nal = SLICES[stream.codec][n == 0]
+            size = draw(st.sampled_from([100, 184, 3000, 20_000, LIMIT + 1000]))
+            data += muxer.write(
+                AccessUnit(stream, nal + b"\xaa" * size, 3000 * n, 3000 * n, n == 0)
+            )
+        data += muxer.write(AccessUnit(STREAMS[2], ADTS, 3000 * n, 3000 * n, key=True))
+    packets = packets_of(data)
+    places = st.integers(2, len(packets) - 1)
+    edits = st.sampled_from(["lose", "double", "move", "count", "flag", "announce", "tables"])
+    for at, edit, value in draw(
+        st.lists(st.tuples(places, edits, st.integers(0, 255)), max_size=8)
+    ):
+        _spoil(packets, at, edit, value)
+    return b"".join(packets)
+
+
+def _spoil(packets: list[bytes], at: int, edit: str, value: int) -> None:
+    packet = bytearray(packets[at] or bytes(SIZE))
+    match edit:
+        case "lose":
+            packet.clear()
+        case "double":
+            packet *= 2
+        case "move":
+            packets[value % len(packets)] += packet
+        case "count":
+            packet[3] = packet[3] & 0xF0 | value & 0xF
+        case "flag":
+            packet[1 + 2 * (value & 1)] ^= 1 << (4 + value % 4)
+        case "announce":
+            packet[3:6] = bytes([packet[3] | 0x20, 1, 0x80])
+        case _:
+            packet += packets[0] + packets[1]
+    packets[at] = bytes(packet)
+
+
+@given(spoiled())
+def test_runs_of_packets_are_taken_as_one_by_one(data: bytes) -> None:
+    whole = drained(Demuxer(max_unit_bytes=LIMIT), data, len(data) or 1)
+    assert whole == drained(Demuxer(max_unit_bytes=LIMIT), data, SIZE)
+
+
 @given(st.lists(st.tuples(indexes, st.binary(max_size=400)), max_size=8))
 def test_garbage_between_packets_costs_nothing(parts: list[tuple[int, bytes]]) -> None:
     # Three packets must be in step to be trusted, so there are as many between garbage and garbage.

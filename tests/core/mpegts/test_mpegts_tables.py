@@ -239,6 +239,15 @@ def test_a_packet_sent_twice_counts_once() -> None:
     assert [s for header, body in doubled for s in reader.read(header, body)] == [LONG]
 
 
+def test_a_broken_header_costs_one_table() -> None:
+    """What comes again and again was not read when its first header was broken."""
+    reader, body = SectionReader(), (b"\x00" + build_pat(PROGRAM)).ljust(PAYLOAD, b"\xff")
+    header = plain_header(0, 0) | START
+    assert list(reader.read(header ^ START, body)) == []
+    assert list(reader.read(header + 1, body)) == [build_pat(PROGRAM)]
+    assert list(reader.read(header + 2, body)) == []
+
+
 def test_packets_without_a_start_or_a_payload_give_nothing() -> None:
     reader = SectionReader()
     assert list(reader.read(plain_header(0, 0), bytes(PAYLOAD))) == []
