@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from trickle_trio.transport import PushedBody, TrickleTransport
+from trickle_trio.transport.pushed import MOST, TURN
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 GONE = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
@@ -202,6 +203,38 @@ async def test_an_early_answer_while_the_socket_is_full(serve: Any) -> None:
             nursery.start_soon(flood, body)
             assert await answered(transport, post(server.url, body)) == b""
         assert transport.statistics().open_connections == tasks_of(transport) == 0
+
+
+class Sink:
+    """Takes everything at once."""
+
+    def take(self, _: bytes) -> bool:
+        return True
+
+    def take_end(self) -> None: ...
+
+    def take_break(self) -> None: ...
+
+
+@pytest.mark.parametrize("size", [1, 4000, 100_000])
+async def test_who_writes_without_end_leaves_the_others_their_turn(size: int) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    body, pieces = PushedBody(), 1000
+    body.divert(Sink())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        for _ in range(pieces):
+            await body.send(bytes(size))
+        nursery.cancel_scope.cancel()
+    assert turns >= pieces // MOST // 2
+    assert turns >= pieces * size // (TURN + size) // 2
 
 
 @pytest.mark.parametrize("full", [False, True])

@@ -13,6 +13,9 @@ TURN: Final = 64 * 1024
 """Bytes of a body after which the other tasks have their turn. A live picture is a quarter of that, and
 a round of the event loop for each costs as much as sending it."""
 
+MOST: Final = 32
+"""Pieces after which they have it at the latest: small ones cost as much as large ones."""
+
 
 class BodyState(Enum):
     """How far a pushed body has come."""
@@ -56,6 +59,8 @@ class PushedBody(httpx.AsyncByteStream):
         """Nobody: the body is iterated, if at all."""
         self._kept = b""
         self._news = trio.lowlevel.ParkingLot()
+        self._due = 0
+        """Bytes up to the others' next turn: they have one as soon as the body has begun."""
 
     async def send(self, piece: bytes) -> None:
         """Hand a piece over; returns when the connection takes it. An empty one is none.
@@ -70,10 +75,11 @@ class PushedBody(httpx.AsyncByteStream):
             await self._news.park()
         if self._state is not BodyState.TAKEN or not self._take(piece):
             raise trio.BrokenResourceError("nobody takes this body any more")
-        turn, begins = self.taken // TURN, not self.taken
         # Counted at once: who leaves while the others have their turn must know that it has left.
         self.taken += len(piece)
-        if begins or self.taken // TURN > turn:
+        self._due -= max(len(piece), TURN // MOST)
+        if self._due <= 0:
+            self._due = TURN
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _take(self, piece: bytes) -> bool:
