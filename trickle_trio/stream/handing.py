@@ -19,3 +19,18 @@ async def hand_on(item: T, channel: trio.MemorySendChannel[T]) -> None:
         channel.send_nowait(item)
     except trio.WouldBlock:
         await channel.send(item)
+
+
+def push(
+    item: T, channel: trio.MemorySendChannel[T], out: trio.MemoryReceiveChannel[T]
+) -> T | None:
+    """Send an item on where the newest wins: returns the oldest, which had to go where there was no
+    room. Does not block. ``out`` is the channel's other end.
+    """
+    try:
+        channel.send_nowait(item)
+    except trio.WouldBlock:
+        oldest = out.receive_nowait()
+        channel.send_nowait(item)
+        return oldest
+    return None

@@ -29,6 +29,7 @@ from trickle_trio.media.frames import VideoFrame
 from trickle_trio.media.overlay import Canvas, Caption, OverlayPainter
 from trickle_trio.media.pixels import UnreadablePixelsError
 from trickle_trio.processor import OverlayConfig, OverlayMode
+from trickle_trio.stream.handing import push
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.settings import Pace
 from trickle_trio.stream.threads import CodecThread
@@ -222,12 +223,8 @@ class Overlay:
     async def _hand(self, frame: VideoFrame) -> None:
         if self.pace is Pace.EVERY_FRAME:
             await self._put.send(frame)
-            return
-        try:
-            self._put.send_nowait(frame)
-        except trio.WouldBlock:
-            self._get.receive_nowait()
-            self._put.send_nowait(frame)
+        else:
+            push(frame, self._put, self._get)
 
     def _is_held_up(self) -> bool:
         return self._out is not None and self._out.statistics().tasks_waiting_send > 0

@@ -16,6 +16,7 @@ from attrs import define, field
 
 from trickle_core.mpegts import AccessUnit
 from trickle_trio.media.frames import VideoFrame
+from trickle_trio.stream.handing import push
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.overlay import Overlay
 from trickle_trio.stream.settings import Pace
@@ -64,11 +65,8 @@ class WaitingFrames:
 
     def _push(self, frame: VideoFrame) -> None:
         self._came.append(trio.current_time())
-        try:
-            self._put.send_nowait(frame)
-        except trio.WouldBlock:
-            oldest = self._get.receive_nowait()
-            self._put.send_nowait(frame)
+        oldest = push(frame, self._put, self._get)
+        if oldest is not None:
             seconds = self._came[-1] - self._came[0]
             is_burst = seconds < (frame.seconds - oldest.seconds) / 2
             self.meters.drop(Drop.BURST if is_burst else Drop.SLOW_HANDLER)
@@ -120,12 +118,7 @@ class WaitingSound:
         item = trio.current_time(), unit
         if self.pace is Pace.EVERY_FRAME:
             await self._put.send(item)
-            return
-        try:
-            self._put.send_nowait(item)
-        except trio.WouldBlock:
-            self._get.receive_nowait()
-            self._put.send_nowait(item)
+        elif push(item, self._put, self._get) is not None:
             self._lose()
 
     def __aiter__(self) -> Self:
