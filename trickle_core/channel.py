@@ -188,9 +188,9 @@ class Channel:
         self._forget_if_unwanted(segment)
         self._wake_held(now)
 
-    def reader_gone(self, reader: Reader) -> None:
-        """For the reader: who read it to its end has left for good."""
-        self._fairness.reader_gone(reader.segment.seq)
+    def reader_gone(self, seq: int) -> None:
+        """For the reader: who read ``seq`` to its end has left for good."""
+        self._fairness.reader_gone(seq)
 
     def _forget_if_unwanted(self, segment: Segment) -> None:
         if segment.readers:

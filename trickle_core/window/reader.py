@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import define, field
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 Pulled = Head | list[Buffer] | Literal[Signal.NEED_DATA, Signal.END, Signal.CUT]
 
 
+_LET_GO: Final = Segment(-1)
+"""What a closed reader is left with: who keeps it does not keep what it read."""
+
+
 @define(eq=False)
 class Reader:
     """Pull it until END or CUT, then close it; close it also when the client has gone."""
@@ -46,8 +50,8 @@ class Reader:
     waker: Waker = sleep_on
     state: ReaderState = field(default=ReaderState.WAITING, init=False)
     position: int = field(default=0, init=False)
-    finished: bool = field(default=False, init=False)
-    """It was closed after its end."""
+    finished: int | None = field(default=None, init=False)
+    """The segment after whose end it was closed."""
 
     @property
     def unread(self) -> int:
@@ -96,16 +100,17 @@ class Reader:
         """All is sent, or the client has gone. Closing twice is legal."""
         was, self.state = self.state, step(READER_TRANSITIONS, self.state, Input.LEAVE)
         if was is not ReaderState.GONE:
-            self.finished = was is ReaderState.ENDED
-            self.channel.reader_left(self, now, finished=self.finished)
+            self.finished = self.segment.seq if was is ReaderState.ENDED else None
+            self.channel.reader_left(self, now, finished=was is ReaderState.ENDED)
+            self.segment = _LET_GO
 
     def client_left(self) -> None:
         """The client has gone for good after ``close``: it does not come for what follows. Whoever
         cannot tell need not call it; then it is expected for a while.
         """
-        if self.finished:
-            self.finished = False
-            self.channel.reader_gone(self)
+        seq, self.finished = self.finished, None
+        if seq is not None:
+            self.channel.reader_gone(seq)
 
     def cut(self) -> None:
         """For the channel: its memory is needed elsewhere."""

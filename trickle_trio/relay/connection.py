@@ -160,7 +160,7 @@ class Connection:
             await outlet.send_all(self._watch_client)
         finally:
             reader.close(trio.current_time())
-            if reader.finished:
+            if reader.finished is not None:
                 self._last_finished = reader
 
     async def _watch_client(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -279,6 +281,18 @@ def test_one_that_was_seen_to_leave_is_not_waited_for(house: House) -> None:
         reader.client_left()
     house.answer("DELETE", "/a")
     assert house.answer("GET", "/a/1").status == 404
+
+
+def test_one_that_is_closed_keeps_no_memory(house: House) -> None:
+    """Connections remember whom they served last; what that one read is not theirs to keep."""
+    fill(house, 1)
+    reader = house.reader("/a/0")
+    segment = weakref.ref(reader.segment)
+    house.drain(reader)
+    house.answer("DELETE", "/a")
+    gc.collect()
+    assert segment() is None
+    reader.client_left()
 
 
 def test_one_that_left_long_after_changes_nothing(house: House) -> None:
