@@ -140,13 +140,16 @@ def test_a_wrong_start_is_named(body: object, where: str | None) -> None:
         b"\xff\xfe\xff",
         b'{"a": NaN}',
         b"[Infinity]",
+        b'{"a": 1e999}',
+        b"[-" + b"9" * 5000 + b".0]",
         b"9" * 5000,
         b"[" * 200_000,
     ],
 )
 def test_what_is_no_json(body: bytes) -> None:
-    with pytest.raises(RequestError, match=r"\Athe body is (not JSON|nested too deeply)"):
+    with pytest.raises(RequestError, match=r"\Athe body is not JSON: ") as caught:
         decode_json(body)
+    assert len(str(caught.value)) < 300
 
 
 def test_an_update_keeps_what_was_given_alone() -> None:

@@ -251,6 +251,7 @@ class TestControl:
             (b"{", "is not JSON"),
             (b"\xff\xfe", "is not JSON"),
             (b'{"a": NaN}', "NaN is no JSON value"),
+            (b'{"a": [-1e999]}', "-1e999 is no JSON value"),
             (b"[1, 2]", "is a list, not an object"),
             (b'"text"', "is a str, not an object"),
             (b"[" * 100_000, "is not JSON"),

@@ -7,9 +7,8 @@ and go to the processor inside ``params``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from uuid import uuid4
 
 from attrs import field, frozen
@@ -29,6 +28,7 @@ from trickle_trio.service.rules import (
     reference,
     wrong,
 )
+from trickle_trio.stream.plain_json import read_json
 from trickle_trio.stream.settings import (
     DEFAULT_FRAMERATE,
     MAX_FRAMERATE,
@@ -186,18 +186,11 @@ class StartRequest:
 
 
 def decode_json(body: bytes) -> object:
-    """Read a body as JSON; raises ``RequestError``. Stricter than the standard library: no NaN and no Infinity."""
+    """Read a body as JSON; raises ``RequestError``."""
     try:
-        value: object = json.loads(body, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise RequestError("the body is nested too deeply") from error
+        return read_json(body)
     except ValueError as error:
         raise RequestError(f"the body is not JSON: {error}") from error
-    return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
 
 
 def _check_size(ours: Mapping[str, Any]) -> None:

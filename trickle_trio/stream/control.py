@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from attrs import define
 
@@ -14,6 +13,7 @@ from trickle_core.retry import RetryPolicy
 from trickle_core.subscriber import SubscriberSettings
 from trickle_trio.driver import ChannelEnded
 from trickle_trio.stream.meters import Meters
+from trickle_trio.stream.plain_json import read_json
 from trickle_trio.subscription import IncomingSegment, open_subscription
 
 log: Final = logging.getLogger(__name__)
@@ -78,16 +78,11 @@ async def _read(segment: IncomingSegment) -> dict[str, Any]:
     if not text.strip():
         return {}
     try:
-        message = json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        message = read_json(text)
+    except ValueError as error:
         raise BadMessage(f"control message {segment.seq} is not JSON: {error}") from error
     if not isinstance(message, dict):
         raise BadMessage(
             f"control message {segment.seq} is a {type(message).__name__}, not an object"
         )
     return message
-
-
-def _refuse(name: str) -> NoReturn:
-    """Refuse what Python's parser takes beyond the standard: NaN and the infinities."""
-    raise ValueError(f"{name} is no JSON value")
