@@ -194,8 +194,13 @@ async def test_routes_of_users_are_guarded_too_unless_they_say_otherwise() -> No
     async def everybodys() -> str:
         return "all"
 
+    @app.get("/files/<name>")
+    async def static(name: str) -> str:
+        return name
+
     app.open_endpoints.add("everybodys")
     client = app.test_client()
+    assert (await client.get("/files/a")).status_code == 401
     assert (await client.get("/mine")).status_code == 401
     assert (
         await client.get("/mine", headers={"Authorization": "Bearer secret"})

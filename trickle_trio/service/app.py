@@ -118,7 +118,7 @@ class TrickleApp(QuartTrio):
         """What runs it: ``trio.run(app.service)``, or ``await nursery.start(app.service)``."""
         self.viewers = Viewers()
         self.guard = Guard(allow_origins, token)
-        self.open_endpoints = {"static", *routes.OPEN}
+        self.open_endpoints = set(routes.OPEN)
         """Endpoints, in Quart's sense, that ask for no token."""
         self.metrics = Metrics(streams, **asdict(self.identity))
         self.config["MAX_CONTENT_LENGTH"] = MAX_BODY
