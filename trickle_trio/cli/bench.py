@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trickle_trio.cli.running import run
+from trickle_trio.cli.running import Seconds, run
 
 if TYPE_CHECKING:
     from trickle_trio.bench import Report, Size
@@ -45,7 +45,7 @@ def _sizes(context: click.Context, parameter: click.Parameter, value: str) -> tu
     "--seconds",
     default=2.0,
     show_default=True,
-    type=click.FloatRange(0.5, LONGEST),
+    type=Seconds(0.5, LONGEST),
     help="Of each live run; there are six for each size.",
 )
 @click.option("--streams", is_flag=True, help="Also: how many streams this machine carries.")

@@ -7,6 +7,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from trickle_trio.cli.running import Seconds
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _POLICY: Final = ("pace", "segment_seconds", "fit", "video_track", "audio_track")
@@ -32,9 +34,7 @@ _OPTIONS: Final = (
         type=click.Choice(["live", "every-frame"]),
         help="What a slow handler means: frames are dropped, or the input is held back.",
     ),
-    click.option(
-        "--segment-seconds", type=click.FloatRange(0, min_open=True), help="Length of a segment."
-    ),
+    click.option("--segment-seconds", type=Seconds(0, min_open=True), help="Length of a segment."),
     click.option(
         "--fit",
         type=click.Choice(["cover", "contain", "stretch"]),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from trickle_trio.cli.running import run
+from trickle_trio.cli.running import Seconds, run
 from trickle_trio.cli.targets import load_target
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ LOOK: Final = 0.25
 @click.option("--processor", "target", metavar="TARGET", help="module:name or app.py:name.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--relay-port", default=3389, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop by itself.")
+@click.option("--seconds", type=Seconds(min=0, min_open=True), help="Stop by itself.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 def command(
     source: str | None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trickle_trio.cli.running import PATIENCE, channel_argument, run
+from trickle_trio.cli.running import PATIENCE, Seconds, channel_argument, run
 
 if TYPE_CHECKING:
     from trickle_trio.stream.cutting import FeedProgress
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "--segment-seconds",
     default=2.0,
     show_default=True,
-    type=click.FloatRange(min=0.1, max=60),
+    type=Seconds(min=0.1, max=60),
     help="Length of a segment, at least: it ends at a key frame.",
 )
 @click.option("--transcode", is_flag=True, help="Encode anew, also what could be copied.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from trickle_trio.cli.running import run
+from trickle_trio.cli.running import Seconds, run
 
 
 @click.command()
@@ -24,7 +24,7 @@ from trickle_trio.cli.running import run
     "--idle-timeout",
     default=300.0,
     show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     help="Seconds without a write before a channel goes.",
 )
 @click.option("--token", help="Ask readers and writers for this bearer token.")
@@ -44,14 +44,17 @@ def command(
     from trickle_core.relay_settings import RelaySettings
     from trickle_trio.relay import serve_relay
 
-    settings = RelaySettings(
-        base_path=path,
-        window=window,
-        autocreate=autocreate,
-        changefeed=changefeed,
-        idle_timeout=idle_timeout,
-        token=token,
-    )
+    try:
+        settings = RelaySettings(
+            base_path=path,
+            window=window,
+            autocreate=autocreate,
+            changefeed=changefeed,
+            idle_timeout=idle_timeout,
+            token=token,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error.args[0])) from error
 
     async def program() -> None:
         async with trio.open_nursery() as nursery:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import math
 import signal
 from collections.abc import Awaitable, Callable
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 import trio
@@ -62,6 +63,19 @@ def _word_os_error(error: OSError) -> str:
         raise click.exceptions.Exit(0)
     name = f"{error.filename}: " if error.filename else ""
     return f"{name}{error.strerror or error}"
+
+
+class Seconds(click.FloatRange):
+    """A time within bounds. NaN is within none: each comparison with it is false, which click takes for right."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read it."""
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return seconds
 
 
 def channel_argument(context: click.Context, parameter: click.Parameter, value: str) -> str:
