@@ -180,6 +180,9 @@ class Reading:
     pictures: list[int] = field(factory=list)
     old: list[int] = field(factory=list)
     """Those that were passed on when none was to be shown."""
+    deadlines: list[float] = field(factory=list)
+    """When the input would have been silent for too long, as each was passed on."""
+    _scope: trio.CancelScope = field(factory=trio.CancelScope)
 
     async def read(self, *segments: Segment) -> Reading:
         units_in, units_out = trio.open_memory_channel[AccessUnit](0)
@@ -189,13 +192,14 @@ class Reading:
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._take, units_out)
-            with units_in, trio.CancelScope() as scope:
-                await ingest.run(_each(segments), Silence(60.0, scope))  # type: ignore[arg-type]
+            with units_in, self._scope:
+                await ingest.run(_each(segments), Silence(60.0, self._scope))  # type: ignore[arg-type]
         return self
 
     async def _take(self, units: trio.MemoryReceiveChannel[AccessUnit]) -> None:
         async for unit in units:
             self.pictures.append(unit.pts)
+            self.deadlines.append(self._scope.deadline)
             if unit.pts < self.edge.since:
                 self.old.append(unit.pts)
 
@@ -255,6 +259,13 @@ class TestReading:
         assert len(reading.pictures) == 60
         assert reading.old == []
         assert reading.edge.since == -math.inf
+
+
+    async def test_the_rest_of_a_container_takes_the_time_that_it_takes(self) -> None:
+        """The channel has ended: that nothing more comes is no silence."""
+        whole = file_of("webm", (("live", "1"),), video="libvpx", audio=None)
+        reading = await Reading().read(Segment([whole]))
+        assert reading.deadlines[-1] == math.inf
 
 
 class TestLiveEdge:

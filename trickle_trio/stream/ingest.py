@@ -69,9 +69,10 @@ class Ingest:
                 self._is_hole = self._is_hole or segment.skipped > 0
                 await self._read(segment, silence, begins_old=is_joined or segment.skipped > 0)
                 is_joined = False
-            await self._end_container()
-            for placed in self._arrivals.flush():
-                await self._pass_placed(placed)
+            with silence.broken():  # the channel has ended: what is left takes its time
+                await self._end_container()
+                for placed in self._arrivals.flush():
+                    await self._pass_placed(placed)
 
     async def _read(self, segment: IncomingSegment, silence: Silence, *, begins_old: bool) -> None:
         if head := await _head(segment):
