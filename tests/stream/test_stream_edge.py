@@ -260,7 +260,6 @@ class TestReading:
         assert reading.old == []
         assert reading.edge.since == -math.inf
 
-
     async def test_the_rest_of_a_container_takes_the_time_that_it_takes(self) -> None:
         """The channel has ended: that nothing more comes is no silence."""
         whole = file_of("webm", (("live", "1"),), video="libvpx", audio=None)
