@@ -26,6 +26,7 @@ class Loaded(FrameProcessor):
 
     def initialize(self) -> None:
         self.tokens = ["a"]
+        self.device = "cpu"
 
     async def load_model(self) -> None:
         type(self).loads += 1
@@ -84,6 +85,9 @@ async def test_a_shared_model_that_fails_is_tried_again_for_all(kind: type[Loade
     await processors[0].load()
     assert kind.loads == 2
     assert len({id(each.model) for each in kind.made}) == 1
+    assert [each.device for each in kind.made] == ["cpu", "cpu"], (
+        "set by the attempt that failed too"
+    )
 
 
 async def test_a_model_that_lives_elsewhere_is_loaded_once_too() -> None:

@@ -57,6 +57,8 @@ class Handlers:
     _model: ModelLoad = field(init=False)
     _made: list[dict[str, Any]] | None = field(default=None, init=False)
     """Where others use the model: what each loader has set on its object."""
+    _before: list[dict[str, Any]] = field(factory=list, init=False)
+    """Until the model is loaded: what each loader's object had before its first call, which may have failed."""
     _gate: FrameGate = field(factory=FrameGate, init=False)
     _phase: _Phase = field(default=_Phase.IDLE, init=False)
 
@@ -226,18 +228,21 @@ class Handlers:
 
     async def _run_loaders(self, params: Mapping[str, Any]) -> None:
         made: list[dict[str, Any]] = []
-        for loader in self._loaders:
-            before = dict(loader.belongings)
+        for number, loader in enumerate(self._loaders):
+            if number == len(self._before):
+                self._before.append(dict(loader.belongings))
             await loader.call({**self._load_defaults, **params})
-            after = loader.belongings.items()
-            made.append(
-                {key: value for key, value in after if before.get(key, before) is not value}
-            )
+            made.append(_changes(self._before[number], loader.belongings))
         if self._made is not None:
             self._made = made
         if self.prewarm is not None:
             await self.video(_black(*self.prewarm))
+        self._before.clear()
         await trio.lowlevel.checkpoint()
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in after.items() if before.get(key, before) is not value}
 
 
 def _black(width: int, height: int) -> VideoFrame:
