@@ -193,6 +193,46 @@ def test_only_attrs_classes_declare_parameters(kind: Any) -> None:
         ParamsClass(kind)
 
 
+@frozen
+class Hidden:
+    _level: int = 1
+
+
+@frozen
+class Doubled:
+    level: float = field(default=1.0, converter=abs)
+
+
+@frozen
+class Untyped:
+    level = field(default=1)  # type: ignore[var-annotated]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Hidden, "Hidden._level: a parameter's name begins with a letter"),
+        (Doubled, "Doubled.level: .* expected no converter"),
+        (Untyped, "Untyped.level: expected a type"),
+    ],
+)
+def test_what_could_not_be_heeded_is_refused_where_it_is_declared(
+    kind: type[Any], reason: str
+) -> None:
+    with pytest.raises(TypeError, match=reason):
+        ParamsClass(kind)
+
+
+@pytest.mark.parametrize("gains", [["inf"], [1, "nan"]])
+def test_numbers_inside_are_finite_too(gains: list[Any]) -> None:
+    @frozen
+    class Mix:
+        gains: list[float] = field(factory=list)
+
+    with pytest.raises(ParamsError, match="gains: must be a finite number"):
+        ParamsClass(Mix).first({"gains": gains})
+
+
 def test_a_type_that_json_cannot_become_is_refused_where_it_is_declared() -> None:
     @frozen
     class Deep:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-import math
+import json
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -61,6 +61,7 @@ class ParamsClass:
     def __attrs_post_init__(self) -> None:
         if not attrs.has(self.kind):
             raise TypeError(f"parameters are declared by an attrs class; got {self.kind!r}")
+        _check_fields(self.kind)
         set_once = object.__setattr__  # as attrs does it in frozen classes
         set_once(self, "_schema", _schema_of(self.kind))
         booleans = (name for name, each in self._properties.items() if _allows(each, "boolean"))
@@ -96,8 +97,10 @@ class ParamsClass:
         except ParamsError as error:
             raise self._named(error, current, given) from error.__cause__
         for name in given:
-            if isinstance(whole[name], float) and not math.isfinite(whole[name]):
-                raise ParamsError("must be a finite number", field=name)
+            try:
+                json.dumps(whole[name], allow_nan=False)
+            except ValueError as error:
+                raise ParamsError("must be a finite number", field=name) from error
         return whole
 
     def _convert(self, values: Mapping[str, Any]) -> Any:
@@ -145,6 +148,18 @@ def _explain(error: msgspec.ValidationError) -> ParamsError:
 
 
 # -- how it is described
+
+
+def _check_fields(kind: type[Any]) -> None:
+    """Raise TypeError for fields that msgspec passes over without a word, or reads without what belongs to them."""
+    for attribute in attrs.fields(kind):
+        where = f"{kind.__name__}.{attribute.name}"
+        if attribute.name.startswith("_"):
+            raise TypeError(f"{where}: a parameter's name begins with a letter")
+        if attribute.type is None:
+            raise TypeError(f"{where}: expected a type, as in {attribute.name}: float")
+        if attribute.converter is not None:
+            raise TypeError(f"{where}: a parameter is converted by its type; expected no converter")
 
 
 def _schema_of(kind: type[Any]) -> JsonSchema:
