@@ -91,6 +91,20 @@ def test_the_demo_ends_on_a_signal_without_a_word(start: Start, number: signal.S
     assert stop(demo, number) == (0, "")
 
 
+def test_the_demo_sums_up_at_ctrl_c_also_at_one_more(start: Start) -> None:
+    demo = start("demo", "--port", "0", "--relay-port", "0", "--json")
+    assert demo.stderr is not None
+    assert demo.stderr.readline().endswith("it)\n")
+    while not demo.stderr.readline().split()[0].isdigit():
+        pass  # no frames yet
+    demo.send_signal(signal.SIGINT)
+    demo.send_signal(signal.SIGINT)
+    output, errors = demo.communicate(timeout=30)
+    assert demo.returncode == 0
+    assert json.loads(output)["frames_out"] > 0
+    assert "Aborted" not in errors
+
+
 def test_a_stream_through_four_commands(start: Start, tmp_path: Path) -> None:
     """Relay, publish, serve, subscribe: what the README tells, and what comes out plays."""
     relay = start("relay", "--port", "0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from fractions import Fraction
@@ -178,15 +179,24 @@ async def test_asyncio_calls_get_a_hint(picture: VideoFrame) -> None:
         await processor(video=handler).video(picture)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-async def test_what_ends_the_program_is_no_handler_error(
-    picture: VideoFrame, error: type[BaseException]
-) -> None:
+async def test_what_ends_the_program_is_no_handler_error(picture: VideoFrame) -> None:
     async def handler(frame: VideoFrame) -> None:
-        raise error
+        raise KeyboardInterrupt
 
-    with pytest.raises(error):
+    with pytest.raises(KeyboardInterrupt):
         await processor(video=handler).video(picture)
+
+
+async def test_a_handler_that_exits_does_not_take_the_streams_with_it(picture: VideoFrame) -> None:
+    async def in_the_loop(frame: VideoFrame) -> None:
+        sys.exit(3)
+
+    def in_a_thread(frame: VideoFrame) -> None:
+        sys.exit(3)
+
+    for handler in (in_the_loop, in_a_thread):
+        with pytest.raises(HandlerError, match="raised SystemExit: 3"):
+            await processor(video=handler).video(picture)
 
 
 # --- cancellation -----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from trickle_trio.cli.targets import load_target
 if TYPE_CHECKING:
     import httpx
 
+    from trickle_trio.media.sources import Source
     from trickle_trio.publication import Publication
 
 REQUEST: Final = "demo"
@@ -66,17 +67,27 @@ class _Demo:
 
     async def run(self) -> None:
         """Run all of it, until the time is up."""
+        from trickle_trio.media.sources import source_named
+
+        made = source_named(self.source or "testsrc", loop=self.source is not None)
+        is_over = False
+        try:
+            await self._live(made)
+            is_over = True
+        finally:
+            if is_over or self.figures:  # Ctrl-C is an end like any other
+                self._sum_up()
+
+    async def _live(self, made: Source) -> None:
         import httpx
         import trio
 
         from trickle_core.publisher import PublisherSettings
-        from trickle_trio.media.sources import source_named
         from trickle_trio.publication import open_publication
         from trickle_trio.relay import serve_relay
         from trickle_trio.service import serve
         from trickle_trio.stream.feed import open_source
 
-        made = source_named(self.source or "testsrc", loop=self.source is not None)
         async with open_source(made) as source, trio.open_nursery() as nursery:
             relay = await nursery.start(partial(serve_relay, port=self.relay_port))
             service = await nursery.start(serve(self.processor, port=self.port))
@@ -92,7 +103,6 @@ class _Demo:
                 await self._watch(client)
                 feeding.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
-        self._sum_up()
 
     async def _feed(self, source: Any, publication: Publication) -> None:
         from trickle_trio.stream.feed import feed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, NoReturn
 
 import click
@@ -30,17 +30,19 @@ def run(program: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _until_stopped(program: Callable[[], Awaitable[None]]) -> None:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
-        await program()
-        nursery.cancel_scope.cancel()
-
-
-async def _stop_on_signal(scope: trio.CancelScope) -> None:
     with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
-        async for _ in signals:
-            scope.cancel()
-            return
+        async with trio.open_nursery() as nursery:
+            scope = trio.CancelScope()
+            nursery.start_soon(_stop_on_signal, signals, scope)
+            with scope:
+                await program()
+            nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    """Take every signal: the end is bounded, and a second Ctrl-C must not tear it."""
+    async for _ in signals:
+        scope.cancel()
 
 
 def _explain(error: BaseException) -> NoReturn:

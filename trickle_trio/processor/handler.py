@@ -114,7 +114,10 @@ class Handler:
             bound = self._shape.bind(self._function, payload)
             result = await self._threads.run(bound) if self.in_thread else bound()
             return await self._watch.drive(result) if inspect.isawaitable(result) else result
-        except Exception as error:
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # a library that exits must not take the streams with it
             raise HandlerError(self.label, f"raised {_describe(error)}") from error
 
     def statistics(self) -> HandlerStatistics:
@@ -133,7 +136,7 @@ def _check_callable(function: object, kind: HandlerKind, mark: Mark) -> Callable
     return function
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     text = " ".join(f"{type(error).__name__}: {error}".split())  # one line, whatever they say
     hint = next((hint for phrase, hint in _HINTS.items() if phrase in text), None)
     return text if hint is None else f"{text} ({hint})"

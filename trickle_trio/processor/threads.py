@@ -15,6 +15,7 @@ import inspect
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, Final
 
@@ -126,6 +127,7 @@ _stragglers: Final[set[_Call]] = set()
 @atexit.register
 def _wait_for_stragglers() -> None:
     until = time.monotonic() + LAST_WAIT
-    for call in list(_stragglers):
-        if call.over is not None:
-            call.over.wait(max(until - time.monotonic(), 0))
+    with suppress(KeyboardInterrupt):  # whoever presses Ctrl-C again does not want to wait
+        for call in list(_stragglers):
+            if call.over is not None:
+                call.over.wait(max(until - time.monotonic(), 0))

@@ -277,7 +277,9 @@ class Streams:
             place.running = None
             running.ended.set()
             self.ended.append(Ended.of(running))
-        log.info("stream %r is over: %s", running.request_id, self.ended[-1].reason)
+        ended = self.ended[-1]
+        level = logging.INFO if ended.normal else logging.WARNING
+        log.log(level, "stream %r is over: %s", running.request_id, ended.reason)
         started.release()
 
     def find(self, request_id: str | None = None) -> Running:

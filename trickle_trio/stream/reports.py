@@ -40,7 +40,7 @@ class FaultReports:
         self.last = text
         self.meters.error(source, text)
         if self._is_news(error) and self._may_tell():
-            log.error("stream %s: %s", self.events.request_id, text, exc_info=error.__cause__)
+            log.error("stream %s: %s", self.events.request_id, text, exc_info=_own(error.__cause__))
             self.events.life("error", source=source, message=text)
             if isinstance(error, WrongReturnError):
                 self._wrong[error.handler] = error.message
@@ -58,3 +58,12 @@ class FaultReports:
             return False
         self._times.append(now)
         return True
+
+
+def _own(fault: BaseException | None) -> BaseException | None:
+    """What the user's code raised, without what was going on in ours: a handler that is told of a stop
+    runs in the midst of a cancellation, which is no part of its fault.
+    """
+    if fault is not None and isinstance(fault.__context__, trio.Cancelled | BaseExceptionGroup):
+        fault.__context__ = None
+    return fault
