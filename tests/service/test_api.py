@@ -375,7 +375,9 @@ async def test_a_single_stream_is_meant_whatever_the_id(api: Any) -> None:
     ).status_code == 200
 
 
-async def test_a_stream_whose_start_the_processor_refuses_was_never_there(serving: Any) -> None:
+async def test_a_stream_whose_start_the_processor_refuses_was_never_there(
+    serving: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     async def refuse(params: dict[str, Any]) -> None:
         raise ValueError("no such style")
 
@@ -385,6 +387,8 @@ async def test_a_stream_whose_start_the_processor_refuses_was_never_there(servin
         assert "no such style" in error_of(await api.start(), 400)
         assert await api.health() == "IDLE"
         assert (await api.get("/api/streams")).json()["ended"][0]["normal"] is False
+    over = [record.levelname for record in caplog.records if "is over" in record.getMessage()]
+    assert over == ["WARNING"]  # seen also by who has asked for no more than warnings
 
 
 async def test_a_stream_that_fails_by_our_fault_costs_nobody_else_anything(

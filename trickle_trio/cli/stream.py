@@ -125,7 +125,7 @@ _param = click.option(
     multiple=True,
     callback=_params,
     metavar="KEY=VALUE",
-    help="A parameter; may be given again.",
+    help="A parameter; may be given again. VALUE is taken as JSON where it is that, else as text.",
 )
 
 
