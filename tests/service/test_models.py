@@ -90,6 +90,19 @@ async def test_a_shared_model_that_fails_is_tried_again_for_all(kind: type[Loade
     )
 
 
+async def test_a_model_that_cannot_be_shared_is_said_before_anything_runs(
+    kind: type[Loaded],
+) -> None:
+    loaded = kind()
+    await loaded.start()
+    late = iter([loaded, kind()])
+    with pytest.raises(ValueError, match="has its model already"):
+        processors_for(lambda: next(late), 2, share_model=True)
+    mixed = iter([kind(), StreamProcessor(lambda frame: frame)])
+    with pytest.raises(ValueError, match="same loaders"):
+        processors_for(lambda: next(mixed), 2, share_model=True)
+
+
 async def test_a_model_that_lives_elsewhere_is_loaded_once_too() -> None:
     loads: list[int] = []
     processors = processors_for(

@@ -103,7 +103,14 @@ class Handlers:
 
         What its loaders set on their object (``self.model = ...``) is set on this one's too: the same things, not
         copies. A loader that keeps its model elsewhere, in its module for one, needs no more than to run once.
+        Raises ValueError where the other is of another kind, or has loaded unheeded.
         """
+        if len(self._loaders) != len(other._loaders):
+            raise ValueError(
+                f"{self.name} has not the same loaders as {other.name}, whose model it is to share"
+            )
+        if other._made is None and other.load_state is not LoadState.NOT_LOADED:
+            raise ValueError(f"{other.name} has its model already: it is loaded when it is shared")
         other._made = other._made or []
         self._model = ModelLoad(partial(self._adopt, other))
 
