@@ -345,7 +345,7 @@ async def test_streams_by_their_ids(serving: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a", "a/b", "params", "x/params", "input.mp4", "é ü", "100%25", "..a", "a?b#c"]
+    "name", ["a", "a/b", "params", "x/params", "input.mp4", "é ü", "100%25", "..a", "a?b#c", "a\nb"]
 )
 async def test_any_id_leads_to_its_stream(api: Any, name: str) -> None:
     await api.start(gateway_request_id=name)

@@ -37,7 +37,9 @@ POLICY: Final = (
 
 
 class StreamId(PathConverter):
-    """An id may hold slashes, for it is the gateway's; a slash behind it is none of it."""
+    """An id may hold slashes and line ends, for it is the gateway's; a slash behind it is none of it."""
+
+    regex = r"[^/](?s:.)*?"
 
     def to_python(self, value: str) -> str:
         """Leave that slash out."""
