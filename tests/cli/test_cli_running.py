@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -146,6 +147,24 @@ def test_who_reads_ends_with_who_publishes(start: Start) -> None:
         assert stop(publisher, signal.SIGINT)[0] == 0
         reader.stdout.read()
         assert reader.wait(timeout=20) == 0
+
+
+def test_a_relay_that_asks_for_a_token_is_shown_it(start: Start) -> None:
+    base = address(start("relay", "--port", "0", "--token", "ours"))
+    start("publish", "testsrc", f"{base}/in", "--segment-seconds", "0.5", "--token", "ours")
+    stranger = start("subscribe", f"{base}/in")
+    assert stranger.wait(timeout=20) == 1
+    assert stranger.stderr is not None
+    assert "the server refuses (status 401)" in stranger.stderr.read()
+    while httpx.get(f"{base}/in/next", headers={"Authorization": "Bearer ours"}).is_error:
+        pass
+    command = [sys.executable, "-m", "trickle_trio.cli", "subscribe", f"{base}/in"]
+    known = {**os.environ, "TRICKLE_RELAY_TOKEN": "ours"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=known) as reader:
+        assert reader.stdout is not None
+        assert len(reader.stdout.read(10_000)) == 10_000
+        reader.terminate()
+        reader.stdout.read()
 
 
 def test_a_channel_can_be_kept_for_another_publisher(start: Start) -> None:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trickle_trio.cli.running import PATIENCE, Seconds, channel_argument, run
+from trickle_trio.cli.running import (
+    PATIENCE,
+    Seconds,
+    channel_argument,
+    channel_client,
+    channel_token,
+    run,
+)
 
 if TYPE_CHECKING:
     from trickle_trio.stream.cutting import FeedProgress
@@ -36,6 +43,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Delete the channel at the end, so that its readers end too; or leave it for another.",
 )
+@channel_token
 def command(
     source: str,
     url: str,
@@ -44,6 +52,7 @@ def command(
     segment_seconds: float,
     transcode: bool,
     delete: bool,
+    token: str | None,
 ) -> None:
     """Publish SOURCE, live, to a channel; it is made where the server allows that.
 
@@ -72,7 +81,8 @@ def command(
         made = source_named(source, loop=loop, transcode=transcode, gop_seconds=segment_seconds)
         async with (
             open_source(made) as opened,
-            open_publication(url, settings=settings) as publication,
+            channel_client(token) as client,
+            open_publication(url, client=client, settings=settings) as publication,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(show_progress, lambda: _describe(latest))

@@ -6,10 +6,14 @@ import errno
 import math
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final, NoReturn
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 import trio
+
+if TYPE_CHECKING:
+    import httpx
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -78,6 +82,29 @@ class Seconds(click.FloatRange):
         if math.isnan(seconds):
             self.fail(f"{value!r} is no number", param, ctx)
         return seconds
+
+
+channel_token = click.option(
+    "--token",
+    envvar="TRICKLE_RELAY_TOKEN",
+    show_envvar=True,
+    help="The relay's bearer token.",
+)
+
+
+@asynccontextmanager
+async def channel_client(token: str | None) -> AsyncIterator[httpx.AsyncClient | None]:
+    """What a channel is reached through: a client that shows the token, or nothing but the default."""
+    import httpx
+
+    from trickle_trio.transport import TrickleTransport
+
+    if token is None:
+        yield None
+        return
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(transport=TrickleTransport(), headers=headers) as client:
+        yield client
 
 
 def channel_argument(context: click.Context, parameter: click.Parameter, value: str) -> str:

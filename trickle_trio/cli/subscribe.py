@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from trickle_trio.cli.running import PATIENCE, channel_argument, run
+from trickle_trio.cli.running import PATIENCE, channel_argument, channel_client, channel_token, run
 
 if TYPE_CHECKING:
     from trickle_trio.subscription import Start, Subscription
@@ -40,7 +40,8 @@ class Position(click.ParamType[object]):
 @click.option(
     "--from", "start", type=Position(), default="live", show_default=True, help="Where to begin."
 )
-def command(url: str, output: BinaryIO, start: Start) -> None:
+@channel_token
+def command(url: str, output: BinaryIO, start: Start, token: str | None) -> None:
     """Read a channel until it ends.
 
     trickle subscribe http://127.0.0.1:3389/out | ffplay -
@@ -56,7 +57,8 @@ def command(url: str, output: BinaryIO, start: Start) -> None:
 
     async def program() -> None:
         async with (
-            open_subscription(url, start=start, settings=settings) as subscription,
+            channel_client(token) as client,
+            open_subscription(url, start=start, client=client, settings=settings) as subscription,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(show_progress, lambda: _describe(subscription))
