@@ -95,6 +95,26 @@ async def test_an_idle_connection_is_closed_when_its_time_is_over(clock: MockClo
         assert trio.current_time() - began >= KEEP_ALIVE
 
 
+def ask_and_leave(address: Address, times: int) -> None:
+    """As short-lived clients do: gone as soon as the answer is there."""
+    for _ in range(times):
+        with socket.create_connection(address) as client:
+            client.sendall(head())
+            data = b""
+            while not data.endswith(b"hello"):
+                data += client.recv(4096)
+
+
+async def test_a_connection_that_its_client_has_closed_is_not_kept() -> None:
+    """Also where the client was quicker than the last steps behind its answer."""
+    async with hosted(make_app()) as address:
+        before = open_descriptors()
+        await trio.to_thread.run_sync(ask_and_leave, address, 200)
+        with trio.fail_after(KEEP_ALIVE / 4):
+            while open_descriptors() > before:
+                await trio.lowlevel.checkpoint()
+
+
 async def test_an_idle_connection_does_not_hold_up_the_end(clock: MockClock) -> None:
     async with hosted(make_app()) as address:
         stream = await trio.open_tcp_stream(*address)

@@ -15,6 +15,8 @@ Each mend has a test that fails without it. Seen with Hypercorn 0.18 and quart-t
 7. A kept connection ends after 5 s and 1,000 requests by default: ``KEEP_ALIVE`` and ``KEPT_REQUESTS``.
 8. An answer that comes before the request's end closes the connection under a client that still sends, and so is lost:
    the rest of the request is read away first, for ``DRAIN`` seconds.
+9. A connection that its client has closed is kept until its idle time is over, for nobody. ``_Peer`` takes the place of
+   Hypercorn's own class, which its ``serve`` looks up in its module.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import hypercorn.trio
+import hypercorn.trio.run
 import trio
 from hypercorn.config import Config, Sockets
+from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import (
     ASGIReceiveCallable,
     ASGIReceiveEvent,
@@ -177,6 +181,24 @@ def _reason(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return "the port is in use (port=0 takes a free one)"
     return error.strerror or str(error)
+
+
+class _Peer(TCPServer):
+    """A connection as Hypercorn serves it, which ends with its client."""
+
+    _has_gone = False
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._has_gone = True
+        await self.idle_task.stop()
+
+    async def _idle_timeout(self) -> None:
+        if not self._has_gone:
+            await super()._idle_timeout()
+
+
+hypercorn.trio.run.TCPServer = _Peer  # type: ignore[attr-defined]
 
 
 class _Config(Config):
