@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trickle_core.mpegts import CLOCK_RATE
 from trickle_trio.media.frames import AudioFrame, VideoFrame
+from trickle_trio.media.overlay import Caption
 from trickle_trio.processor import (
     FrameProcessor,
     OverlayConfig,
@@ -381,6 +382,25 @@ class TestByHand:
         assert not bench.overlay.say(0.5, None)
         await bench.run(3 * SECOND)
         assert bench.out == []
+
+    async def test_what_was_said_of_a_wait_goes_with_it(self, autojump_clock: MockClock) -> None:
+        """The next wait is another one."""
+        calls = 0
+
+        async def loads_first(given: VideoFrame) -> VideoFrame:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                bench.overlay.say(0.9, "step 9")
+                await trio.sleep(5)
+            return whitened(given)
+
+        bench = Bench(loads_first, OverlayConfig(message="wait"))
+        before = bench.overlay.caption
+        await bench.run(10 * SECOND)
+        assert bench.overlaid()
+        assert bench.real()
+        assert bench.overlay.caption == before == Caption("wait", None)
 
 
 class TestSizes:

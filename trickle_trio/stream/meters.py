@@ -31,7 +31,7 @@ class Drop(Enum):
     FRAMERATE = "above max_framerate"
     SKIPPED = "left out, so that the frames before a slow handler are evenly spaced"
     BEFORE_START = "it was there before the stream began"
-    SLOW_HANDLER = "the handler is slower than the input"
+    SLOW_HANDLER = "the handler, or the encoder behind it, is slower than the input"
     BURST = "it came in a burst, with more at once than may wait"
     OVERLAID = "the loading overlay was shown in its place"
     WITHHELD = "the handler withheld it"

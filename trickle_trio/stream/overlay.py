@@ -162,8 +162,7 @@ class Overlay:
     """What the handler makes of frames of a size."""
 
     def __attrs_post_init__(self) -> None:
-        self._look = look = self.config or OverlayConfig()
-        self._caption = Caption(look.message, look.progress)
+        look = self._restore()
         waits = self.config is not None and look.enabled and self.pace is Pace.LIVE
         patience = look.auto_timeout_seconds if waits else None
         self.is_on = patience is not None
@@ -193,6 +192,11 @@ class Overlay:
         self._look = look = evolve(self._look, progress=progress, message=message)
         self._caption = Caption(look.message, look.progress)
         return look.enabled
+
+    @property
+    def caption(self) -> Caption:
+        """What its next picture says."""
+        return self._caption
 
     @property
     def is_asked_for(self) -> bool:
@@ -248,7 +252,17 @@ class Overlay:
         """Take in what the handler made of a frame; returns whether it is to be seen."""
         canvas = Canvas(result.width, result.height, result.colour, result.pixel_aspect)
         self._like = (given.width, given.height), canvas
-        return self._machine.answered()
+        was_shown = self.is_shown
+        is_seen = self._machine.answered()
+        if was_shown and is_seen:
+            self._restore()  # what was said of this wait says nothing of the next
+        return is_seen
+
+    def _restore(self) -> OverlayConfig:
+        """Say again what the configuration says."""
+        self._look = look = self.config or OverlayConfig()
+        self._caption = Caption(look.message, look.progress)
+        return look
 
     def withheld(self) -> None:
         """The handler gave nothing for a frame."""
