@@ -173,6 +173,7 @@ async def test_again_and_again_with_output_each_time(
     async with serving(Moody) as api:
         await api.when("IDLE")
         service = Service(api, relay)
+        then = (0, 0)
         for turn in range(8):
             assert (await service.start("again", "good")).status_code == 200
             await service.flows("again", 3)
