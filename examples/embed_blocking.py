@@ -322,6 +322,11 @@ class Publication:
             self._granted = order.request
 
 
+def say(line: str) -> None:
+    """Print a line in one go: ``print`` writes its end by itself, and two threads say something."""
+    sys.stdout.write(f"{line}\n")
+
+
 def publish(url: str, lines: Iterable[str]) -> None:
     """Make each line a segment, and each word a piece of it."""
     settings = PublisherSettings(create=True, delete=True)
@@ -330,7 +335,7 @@ def publish(url: str, lines: Iterable[str]) -> None:
             publication.write(f"{word} ".encode() for word in line.split())
             if publication.driver.ending is not None:
                 break
-    print(f"writing is over: {publication.driver.ending}, {publication.lost} segments lost")
+    say(f"writing is over: {publication.driver.ending}, {publication.lost} segments lost")
 
 
 def subscribe(
@@ -341,9 +346,9 @@ def subscribe(
         while segment := subscription.next_segment():
             words = b"".join(subscription.pieces(segment)).decode()
             broken = "(broken off)" if subscription.truncated else ""
-            print(f"segment {segment.seq}, {segment.skipped} skipped: {words}{broken}")
+            say(f"segment {segment.seq}, {segment.skipped} skipped: {words}{broken}")
             arrived(segment.seq)
-    print(f"reading is over: {subscription.driver.ending}")
+    say(f"reading is over: {subscription.driver.ending}")
 
 
 def there_and_back(url: str) -> None:
