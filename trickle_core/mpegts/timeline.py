@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from attrs.validators import ge
 
 from trickle_core.mpegts.units import CLOCK_RATE, CLOCK_WRAP, AccessUnit
@@ -75,7 +75,7 @@ class _Epoch:
         return abs(_signed(time - self.latest))
 
 
-@frozen
+@define
 class _Place:
     """Where a unit came: its epoch, its dts there, and what was given out."""
 
@@ -89,7 +89,7 @@ class _Track:
     place: _Place
     """Of the last unit."""
     left: _Place
-    """The last unit in the epoch before; the last of all where there was none before."""
+    """The last unit in the epoch before; the first of all where there was none before."""
     top: int
     """The latest pts given out."""
     period: int
@@ -107,6 +107,8 @@ class Timeline:
     def __init__(self, settings: TimelineSettings | None = None) -> None:
         self._settings = settings or TimelineSettings()
         self._tracks: dict[int, _Track] = {}
+        self._newest: _Epoch | None = None
+        """Of the epochs that the tracks are in."""
 
     def place(self, unit: AccessUnit) -> AccessUnit:
         """The unit with its time on the output's clock, in 1/90000 s, unbounded.
@@ -115,13 +117,8 @@ class Timeline:
         pts before its dts, or more than 10 s after, counts as equal to it. Does not block or raise.
         """
         track = self._tracks.get(unit.stream.pid)
-        epoch = self._epoch(track, unit)
-        time = epoch.locate(unit.dts)
-        epoch.latest = max(epoch.latest, time)
-        dts = self._rise(track, epoch, time)
-        shown = time + epoch.offset + _reordering(unit)
-        pts = max(dts, shown)
-        self._remember(unit, _Place(epoch, time, dts), pts)
+        times = None if track is None else self._go_on(track, unit)
+        pts, dts = times or self._settle(track, unit)
         return AccessUnit(
             unit.stream, unit.data, pts, dts, unit.key, unit.damaged, unit.lost_before
         )
@@ -133,8 +130,47 @@ class Timeline:
         if pid in self._tracks:
             self._tracks[pid].is_away = True
 
+    def _go_on(self, track: _Track, unit: AccessUnit) -> tuple[int, int] | None:
+        """The pts and dts of a unit that is one step forward on the clock that all are on.
+
+        Nearly all are. None: it takes ``_settle`` to say, which says the same of those.
+        """
+        place = track.place
+        epoch = place.epoch
+        ahead = (unit.dts - epoch.latest + _HALF) % CLOCK_WRAP - _HALF
+        time = epoch.latest + ahead
+        step, dts = time - place.time, time + epoch.offset
+        reordering = unit.pts - unit.dts
+        if (
+            epoch is not self._newest
+            or track.is_away
+            or not 0 < step <= self._settings.gap
+            or dts <= place.dts
+            or not 0 <= reordering <= _LONGEST_REORDERING
+        ):
+            return None
+        pts = dts + reordering
+        place.time, place.dts = time, dts
+        if ahead > 0:
+            epoch.latest = time
+        if step <= _LONGEST_PERIOD:
+            track.period = step
+        track.top = max(track.top, pts)
+        return pts, dts
+
+    def _settle(self, track: _Track | None, unit: AccessUnit) -> tuple[int, int]:
+        """The pts and dts of any unit."""
+        epoch = self._epoch(track, unit)
+        time = epoch.locate(unit.dts)
+        epoch.latest = max(epoch.latest, time)
+        dts = self._rise(track, epoch, time)
+        shown = time + epoch.offset + _reordering(unit)
+        pts = max(dts, shown)
+        self._remember(track, unit, _Place(epoch, time, dts), pts)
+        return pts, dts
+
     def _epoch(self, track: _Track | None, unit: AccessUnit) -> _Epoch:
-        newest = max((t.place.epoch for t in self._tracks.values()), key=_number, default=None)
+        newest = self._newest
         if newest is None:
             return _Epoch(0, 0, unit.dts, unit.dts)
         if track is None or track.is_away:
@@ -198,17 +234,17 @@ class Timeline:
             return last + track.period
         return last + 1
 
-    def _remember(self, unit: AccessUnit, place: _Place, pts: int) -> None:
-        track = self._tracks.get(unit.stream.pid)
+    def _remember(self, track: _Track | None, unit: AccessUnit, place: _Place, pts: int) -> None:
         if track is None:
-            self._tracks[unit.stream.pid] = _Track(place, place, pts, _period(unit))
-            return
-        if track.place.epoch is not place.epoch:
+            track = _Track(place, evolve(place), pts, _period(unit))
+            self._tracks[unit.stream.pid] = track
+        elif track.place.epoch is not place.epoch:
             track.left = track.place
         elif 0 < place.time - track.place.time <= _LONGEST_PERIOD:
             track.period = place.time - track.place.time
         track.place, track.is_away = place, False
         track.top = max(track.top, pts)
+        self._newest = max((t.place.epoch for t in self._tracks.values()), key=_number)
 
 
 def _number(epoch: _Epoch) -> int:
