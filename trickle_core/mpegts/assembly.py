@@ -14,7 +14,6 @@ on after such an end. Two units are spoiled; from then on its units end as the n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final
 
@@ -23,7 +22,9 @@ from attrs import Factory, define
 from trickle_core.mpegts.findings import Damage, DamageReason, TsEvent
 from trickle_core.mpegts.framing import Framer
 from trickle_core.mpegts.packets import (
+    ADAPTED,
     HAS_PAYLOAD,
+    HEADER,
     LONGEST_RUN,
     PAYLOAD,
     SCRAMBLED,
@@ -31,9 +32,10 @@ from trickle_core.mpegts.packets import (
     STARTS,
     TRANSPORT_ERROR,
     UNKNOWN,
-    Cargo,
-    bodies_of,
-    cargo,
+    cut_headers_out,
+    is_discontinuous,
+    is_stuffed,
+    payload_of,
     plain_header,
 )
 from trickle_core.mpegts.pes import LENGTH_END, PREFIX, open_pes
@@ -89,56 +91,52 @@ class Assembly:
     right one."""
     _repeated_at: int = -1
     """How many bytes were held when the last packet came again."""
-    _plain: tuple[int, ...] = ()
-    """The headers of packets of nothing but payload that follow each other, from counter 0 on."""
+    _plain: int = UNKNOWN
+    """The header of a packet of nothing but payload, with counter 0."""
+    _row: bytes = b""
+    """The headers of such that follow each other."""
 
     def __attrs_post_init__(self) -> None:
-        pid = self.framer.stream.pid
-        self._plain = tuple(plain_header(pid, at) for at in range(16 + LONGEST_RUN))
+        self._plain = plain_header(self.framer.stream.pid, 0)
+        sixteen = b"".join((self._plain | at).to_bytes(HEADER) for at in range(16))
+        self._row = sixteen * (1 + LONGEST_RUN // 16)
 
-    def count_due(self, headers: Sequence[int]) -> int:
-        """With how many packets in a row it goes on where it stopped, by their headers."""
-        start = self.due & 0xF
-        low, high = 0, len(headers) if headers[0] == self.due else 0
-        while low < high:
-            middle = (low + high + 1) // 2
-            if headers[low:middle] == self._plain[start + low : start + middle]:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+    def take(self, packets: memoryview, headers: bytes, at: int) -> int:
+        """Take as many packets as go on where it stopped, the first of them at ``at``, which has the
+        header that is due; nothing is decided with them. Says how many: nine of ten are such.
+        """
+        room = (self._wanted - 1 - len(self._held)) // PAYLOAD
+        if room <= 0:
+            return 0
+        counter = self.due & 0xF
+        told = headers[HEADER * at : HEADER * (at + room)]
+        expected = self._row[HEADER * counter : HEADER * counter + len(told)]
+        # Up to the first bit that differs they are the same.
+        differing = (int.from_bytes(told) ^ int.from_bytes(expected)).bit_length()
+        count = (8 * len(told) - differing) // (8 * HEADER)
+        self.due = self._plain | counter + count & 0xF
+        start = len(self._held)
+        self._held += packets[SIZE * at : SIZE * (at + count)]
+        cut_headers_out(self._held, start)
+        return count
 
-    def take(self, packets: memoryview) -> Sequence[TsEvent]:
-        """Packets that were ``count_due``: nine of ten are such, so all are joined in one go."""
-        count = len(packets) // SIZE
-        bodies = bodies_of(count).unpack(packets)
-        if len(self._held) + count * PAYLOAD < self._wanted:
-            self.due = self.due & ~0xF | self.due + count & 0xF
-            self._held += b"".join(bodies)
-            return ()
-        return [event for body in bodies for event in self._take_one(body)]
-
-    def _take_one(self, body: bytes) -> Sequence[TsEvent]:
-        self.due = self.due & ~0xF | self.due + 1 & 0xF
-        self._held += body
-        if len(self._held) < self._wanted:
-            return ()
-        return self._decide()
-
-    def receive(self, header: int, body: bytes) -> Sequence[TsEvent]:
-        """Any other packet."""
-        if header & TRANSPORT_ERROR:
-            return [self._damage(DamageReason.TRANSPORT_ERROR)]
-        if header & SCRAMBLED:
-            return self._scramble()
-        load = cargo(header, body)
-        if load is None:
-            return ()  # unreadable: the next one's counter will tell that it is missing
-        if header & HAS_PAYLOAD:
-            return self._load(header, load)
-        if load.discontinuity:
-            self._expect(header + 1)
-        return ()
+    def receive(self, header: int, body: bytes, events: list[TsEvent]) -> None:
+        """Any packet, one at a time."""
+        payload = payload_of(header, body)
+        is_next = not (header ^ self.due) & ~(STARTS | ADAPTED)
+        if not is_next and not self._is_of_use(header, body, payload, events):
+            return
+        if payload is None:
+            return  # unreadable: the next one's counter will tell that it is missing
+        self.due = self._plain | header + 1 & 0xF
+        if header & STARTS:
+            self._start(payload, events)
+        else:
+            self._held += payload
+        if len(self._held) >= self._wanted:
+            self._decide(events)
+        elif self._stage is _Stage.OPEN and is_stuffed(header, body) and self._is_trusted():
+            self._finish(events)
 
     def flush(self) -> list[TsEvent]:
         """The segment has ended: so has what is open. The next one may count from anywhere.
@@ -147,9 +145,10 @@ class Assembly:
         """
         events: list[TsEvent] = []
         if self._stage is _Stage.COUNTED:
-            events += [self._damage(DamageReason.TRUNCATED), *self._break_off(_Stage.WAITING)]
+            self._damage(DamageReason.TRUNCATED, events)
+            self._break_off(_Stage.WAITING, events)
         if self._stage is _Stage.OPEN:
-            events += self._finish()
+            self._finish(events)
         self.due = UNKNOWN
         self._drop(_Stage.WAITING)
         return events
@@ -157,120 +156,125 @@ class Assembly:
     def _is_trusted(self) -> bool:
         return self._distrust <= _FORGIVEN
 
-    def _damage(self, reason: DamageReason) -> Damage:
-        return Damage(self.framer.stream.pid, reason)
+    def _damage(self, reason: DamageReason, events: list[TsEvent]) -> None:
+        events.append(Damage(self.framer.stream.pid, reason))
 
-    def _expect(self, counter: int) -> None:
-        self.due = plain_header(self.framer.stream.pid, counter)
-
-    def _load(self, header: int, load: Cargo) -> Sequence[TsEvent]:
-        succession = self._succession(header, load)
+    def _is_of_use(
+        self, header: int, body: bytes, payload: bytes | None, events: list[TsEvent]
+    ) -> bool:
+        """Whether a packet that is not the next one is to be read; says what is wrong."""
+        if header & TRANSPORT_ERROR:
+            self._damage(DamageReason.TRANSPORT_ERROR, events)
+            return False
+        if header & SCRAMBLED:
+            self._scramble(events)
+            return False
+        if payload is None:
+            return False
+        if not header & HAS_PAYLOAD:
+            if is_discontinuous(header, body):
+                self.due = self._plain | header + 1 & 0xF
+            return False
+        succession = self._succession(header, body, payload)
         if succession is _Succession.REPEATED:
             self._repeated_at = len(self._held)
-            return ()
-        self._expect(header + 1)
-        starts = bool(header & STARTS)
-        events = self._lose(starts=starts) if succession is _Succession.BROKEN else []
-        events += self._start(load.payload) if starts else self._grow(load.payload)
-        if load.stuffed and self._stage is _Stage.OPEN and self._is_trusted():
-            events += self._finish()
-        return events
+        if succession is _Succession.BROKEN:
+            self._lose(events, starts=bool(header & STARTS))
+        return succession is not _Succession.REPEATED
 
-    def _succession(self, header: int, load: Cargo) -> _Succession:
+    def _succession(self, header: int, body: bytes, payload: bytes) -> _Succession:
         """A packet may come twice, then with the same content (2.4.3.3), and never thrice."""
         waits = self._stage not in (*_UNFINISHED, _Stage.WHOLE)
         if waits or self.due == UNKNOWN or header & 0xF == self.due & 0xF:
             return _Succession.FOLLOWS
-        is_last = header + 1 & 0xF == self.due & 0xF and self._held.endswith(load.payload)
+        is_last = header + 1 & 0xF == self.due & 0xF and self._held.endswith(payload)
         if is_last and self._repeated_at != len(self._held):
             return _Succession.REPEATED
-        return _Succession.FOLLOWS if load.discontinuity else _Succession.BROKEN
+        return _Succession.FOLLOWS if is_discontinuous(header, body) else _Succession.BROKEN
 
-    def _lose(self, *, starts: bool) -> list[TsEvent]:
+    def _lose(self, events: list[TsEvent], *, starts: bool) -> None:
         """Packets are missing in front of this one.
 
         A picture with a hole is worth handing on: the decoder conceals. Sound with a hole is not:
         where the frames begin, and when, is unknown up to the next PES.
         """
-        events: list[TsEvent] = [self._damage(DamageReason.PACKETS_LOST)]
+        self._damage(DamageReason.PACKETS_LOST, events)
         if self._stage in _UNFINISHED and self.framer.stream.codec.is_video and not starts:
             self._damaged = True
             self._stage, self._wanted = _Stage.OPEN, self.limit
-            return events
-        return events + self._break_off(_Stage.WAITING)
+        else:
+            self._break_off(_Stage.WAITING, events)
 
-    def _scramble(self) -> list[TsEvent]:
+    def _scramble(self, events: list[TsEvent]) -> None:
         self.due = UNKNOWN
-        if self._stage is _Stage.SCRAMBLED:
-            return []
-        return [self._damage(DamageReason.SCRAMBLED), *self._break_off(_Stage.SCRAMBLED)]
+        if self._stage is not _Stage.SCRAMBLED:
+            self._damage(DamageReason.SCRAMBLED, events)
+            self._break_off(_Stage.SCRAMBLED, events)
 
-    def _break_off(self, stage: _Stage) -> list[TsEvent]:
+    def _break_off(self, stage: _Stage, events: list[TsEvent]) -> None:
         """What is open will have no end."""
         self._damaged = True
-        events = self._finish() if self._stage in _UNFINISHED else []
+        if self._stage in _UNFINISHED:
+            self._finish(events)
         self._drop(stage)
         self._lost_before = True
-        return events
 
     def _drop(self, stage: _Stage) -> None:
         self._stage, self._wanted, self._damaged = stage, 0, False
         self._held.clear()
 
-    def _start(self, payload: bytes) -> list[TsEvent]:
-        events = self._end()
+    def _start(self, payload: bytes, events: list[TsEvent]) -> None:
+        if self._stage is not _Stage.WHOLE:
+            self._end(events)
+        elif self._distrust > 0:
+            self._distrust -= 1
         self._held = bytearray(payload)
         self._repeated_at = -1
         # The standard allows a start with less than these six bytes; no muxer does it.
         if len(payload) < LENGTH_END or not payload.startswith(PREFIX):
-            return [*events, *self._discard(DamageReason.BAD_PES)]
-        length = int.from_bytes(payload[4:LENGTH_END])
+            self._discard(DamageReason.BAD_PES, events)
+            return
+        length = payload[4] << 8 | payload[5]
         if length and self._is_trusted():
             self._stage, self._wanted = _Stage.COUNTED, LENGTH_END + length
         else:
             self._stage, self._wanted = _Stage.OPEN, self.limit
-        return [*events, *self._grow(b"")]
 
-    def _end(self) -> list[TsEvent]:
+    def _end(self, events: list[TsEvent]) -> None:
         """The next PES is here, and by the counters nothing is missing: this one is whole."""
         if self._stage is _Stage.COUNTED:
             self._distrust += _FORGIVEN
-            return [self._damage(DamageReason.WRONG_END), *self._finish()]
-        if self._stage is _Stage.OPEN:
-            return self._finish()
-        if self._stage is _Stage.WHOLE:
-            self._distrust = max(0, self._distrust - 1)
-        return []
+            self._damage(DamageReason.WRONG_END, events)
+            self._finish(events)
+        elif self._stage is _Stage.OPEN:
+            self._finish(events)
 
-    def _grow(self, payload: bytes) -> list[TsEvent]:
-        self._held += payload
-        return [] if len(self._held) < self._wanted else self._decide()
-
-    def _decide(self) -> list[TsEvent]:
+    def _decide(self, events: list[TsEvent]) -> None:
         """As many bytes are held as were wanted, or more than were expected."""
         if self._stage is _Stage.COUNTED:
-            return self._finish()
-        if self._stage is _Stage.OPEN:
-            return self._discard(DamageReason.OVERSIZED)
-        if self._stage is _Stage.WHOLE:
+            self._finish(events)
+        elif self._stage is _Stage.OPEN:
+            self._discard(DamageReason.OVERSIZED, events)
+        elif self._stage is _Stage.WHOLE:
             self._distrust += _FORGIVEN
-            return self._discard(DamageReason.WRONG_END)
-        self._drop(self._stage)
-        self._lost_before = True
-        return []
+            self._discard(DamageReason.WRONG_END, events)
+        else:
+            self._drop(self._stage)
+            self._lost_before = True
 
-    def _discard(self, reason: DamageReason) -> list[TsEvent]:
+    def _discard(self, reason: DamageReason, events: list[TsEvent]) -> None:
         self._drop(_Stage.WAITING)
         self._lost_before = True
-        return [self._damage(reason)]
+        self._damage(reason, events)
 
-    def _finish(self) -> list[TsEvent]:
+    def _finish(self, events: list[TsEvent]) -> None:
         """Hand the PES on."""
         pes = open_pes(self._held, self._wanted if self._stage is _Stage.COUNTED else None)
         self._stage, self._wanted = _Stage.WHOLE, 0
         if pes is None:
-            return self._discard(DamageReason.BAD_PES)
-        events = self.framer.units(pes, damaged=self._damaged, lost_before=self._lost_before)
+            self._discard(DamageReason.BAD_PES, events)
+            return
+        units = self.framer.units(pes, damaged=self._damaged, lost_before=self._lost_before)
+        events += units
         self._damaged = False
-        self._lost_before = self._lost_before and not any(isinstance(e, AccessUnit) for e in events)
-        return events
+        self._lost_before = self._lost_before and not any(isinstance(e, AccessUnit) for e in units)

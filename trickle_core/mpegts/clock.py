@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from attrs import Factory, define
+from attrs import Factory, define, frozen
 
 from trickle_core.mpegts.units import CLOCK_RATE, AccessUnit
 
@@ -26,12 +26,15 @@ _CATCH_UP: Final = CLOCK_RATE
 """After a longer gap the clock jumps: a steady one would be sent all at once anyway."""
 
 
-@define
+@frozen
 class Ticks:
     """The clock values due with a unit, in 1/90000 s: packets of their own in front, and its own."""
 
     before: Sequence[int] = ()
     own: int | None = None
+
+
+_NOTHING: Final = Ticks()
 
 
 @define
@@ -46,35 +49,40 @@ class ProgramClock:
 
     def tick(self, unit: AccessUnit) -> Ticks:
         """What is due with this unit. No value is after the unit's dts."""
-        target = unit.dts - self.lead
-        if self._last is None:
+        last, target = self._last, unit.dts - self.lead
+        if last is None:
             return self._first(unit, target)
         if unit.stream.pid != self.pid:
-            return Ticks(self._beside(unit, self._last))
-        wanted = unit.stream.codec.is_video or target - self._last >= _OFTEN
-        start = max(self._last + _INTERVAL, target - _CATCH_UP)
-        own = max(target, self._last + 1)
+            return self._beside(unit, last)
+        ahead = target - last
+        wanted = unit.stream.codec.is_video or ahead >= _OFTEN
+        own = target if ahead > 0 else last + 1
         if not wanted or own > unit.dts:
-            return Ticks()
+            return _NOTHING
         self._set(unit, own)
+        if ahead <= _INTERVAL:
+            return Ticks((), own)
+        start = max(last + _INTERVAL, target - _CATCH_UP)
         return Ticks(tuple(range(start, target, _INTERVAL)), own)
 
     def _first(self, unit: AccessUnit, target: int) -> Ticks:
         self._set(unit, target)
         return Ticks((), target) if unit.stream.pid == self.pid else Ticks((target,))
 
-    def _beside(self, unit: AccessUnit, last: int) -> Sequence[int]:
+    def _beside(self, unit: AccessUnit, last: int) -> Ticks:
         """A unit of another stream: the clock goes on by the time that passed in that stream.
 
         By that, and not to that stream's own time: sound may be written ahead of the picture, and a
         clock that followed it would overtake the picture's DTS.
         """
         elapsed = unit.dts - self._marks.setdefault(unit.stream.pid, unit.dts)
+        if elapsed < _OFTEN:
+            return _NOTHING
         value = min(last + elapsed, unit.dts)
-        if elapsed < _OFTEN or value <= last:
-            return ()
+        if value <= last:
+            return _NOTHING
         self._set(unit, value)
-        return (value,)
+        return Ticks((value,))
 
     def _set(self, unit: AccessUnit, value: int) -> None:
         self._last = value

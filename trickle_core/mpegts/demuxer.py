@@ -7,7 +7,7 @@ into units (``framing``). Whatever the bytes are, nothing raises and what is hel
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Final
 
@@ -18,15 +18,15 @@ from trickle_core.mpegts.packets import (
     HEADER,
     LONGEST_RUN,
     NULL_PID,
+    PACKET,
     PIDS,
     SIZE,
     headers_of,
-    pid_of,
 )
 from trickle_core.mpegts.pes import LENGTH_END, LONGEST
 from trickle_core.mpegts.sections import SectionReader
 from trickle_core.mpegts.tables import PAT_PID, Program, is_sound, parse_pat, parse_pmt
-from trickle_core.mpegts.units import Codec, ElementaryStream
+from trickle_core.mpegts.units import ElementaryStream
 
 MAX_UNIT_BYTES: Final = 16 << 20
 """Default bound of one video unit: dozens of 4K key frames of a live stream."""
@@ -54,8 +54,6 @@ class _Sync(Enum):
     LOCKED = auto()
 
 
-_NOBODY: Final = Assembly(framer(ElementaryStream(NULL_PID, Codec.H264)), 0)
-"""Nothing is ever due for it."""
 _NO_PROGRAM: Final = Program(0, NULL_PID)
 
 
@@ -78,7 +76,6 @@ class Demuxer:
         self._program = _NO_PROGRAM
         self._streams: tuple[ElementaryStream, ...] | None = None
         self._tracks: dict[int, Assembly] = {}
-        self._recent = _NOBODY
 
     def feed(self, data: bytes | memoryview) -> list[TsEvent]:
         """The next bytes, as many as there are; what they complete, in their order."""
@@ -86,7 +83,7 @@ class Demuxer:
         view = memoryview(self._held + data if self._held else data)
         pos = 0
         while len(view) - pos >= SIZE:
-            if not self._is_locked():
+            if self._sync is not _Sync.LOCKED:
                 pos = self._search(view, pos, _IN_STEP, _NEEDED, events)
                 if not self._is_locked():
                     break
@@ -144,40 +141,34 @@ class Demuxer:
         """Carry out the packets that are in step, up to a block of them."""
         end = min(len(view), pos + _BLOCK)
         end -= (end - pos) % SIZE
-        syncs = view[pos:end:SIZE].tobytes()
+        headers = headers_of(view[pos:end])
+        syncs = headers[::HEADER]
         stop = pos + SIZE * (len(syncs) - len(syncs.lstrip(b"G")))
-        self._sort(view[pos:stop], events)
+        self._sort(view[pos:stop], headers, events)
         if stop < end:
             self._lose_step(events)
         return stop
 
-    def _sort(self, packets: memoryview, events: list[TsEvent]) -> None:
+    def _sort(self, packets: memoryview, headers: bytes, events: list[TsEvent]) -> None:
         """Hand the packets to their tracks: all that go on where the last one stopped together."""
-        headers = headers_of(len(packets) // SIZE).unpack(packets)
-        at = 0
-        while at < len(headers):
-            run = self._recent.count_due(headers[at:])
-            if run:
-                events += self._recent.take(packets[at * SIZE : (at + run) * SIZE])
+        at, count = 0, len(packets) // SIZE
+        while at < count:
+            header, body = PACKET.unpack_from(packets, at * SIZE)
+            pid = header >> 8 & NULL_PID
+            track = self._tracks.get(pid)
+            if track is None:
+                if pid in self._readers:
+                    self._read_tables(pid, header, body, events)
+            elif header == track.due and (run := track.take(packets, headers, at)):
                 at += run
+                continue
             else:
-                body = packets[at * SIZE + HEADER : (at + 1) * SIZE].tobytes()
-                events += self._sort_one(headers[at], body)
-                at += 1
+                track.receive(header, body, events)
+            at += 1
 
-    def _sort_one(self, header: int, body: bytes) -> Sequence[TsEvent]:
-        pid = pid_of(header)
-        if pid in self._tracks:
-            self._recent = self._tracks[pid]
-            return self._recent.receive(header, body)
-        if pid in self._readers:
-            self._recent = _NOBODY  # the table may end the track
-            return self._read_tables(pid, header, body)
-        return ()
-
-    def _read_tables(self, pid: int, header: int, body: bytes) -> list[TsEvent]:
-        sections = self._readers[pid].read(header, body)
-        return [event for section in sections for event in self._adopt(pid, section)]
+    def _read_tables(self, pid: int, header: int, body: bytes, events: list[TsEvent]) -> None:
+        for section in self._readers[pid].read(header, body):
+            events += self._adopt(pid, section)
 
     def _adopt(self, pid: int, section: bytes) -> list[TsEvent]:
         # Tables are sent again all the time: what is there byte for byte is not looked at.

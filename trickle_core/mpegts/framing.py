@@ -6,10 +6,10 @@ Both keep the clock for units that the wire gives no time. Times here have 33 bi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, Literal, Protocol
 
-from attrs import define
+from attrs import Factory, define
 
 from trickle_core.mpegts.audio import (
     AudioHeader,
@@ -63,34 +63,27 @@ class VideoFramer:
         """See ``Framer``."""
         if not pes.data:
             return []
-        times = self._times(pes)
-        if times is None:
+        pts = self._next() if pes.pts is None else pes.pts
+        if pts is None:
             return [Damage(self.stream.pid, DamageReason.NO_TIMESTAMP)]
-        key = is_key(pes.data, self.stream.codec)
-        return [AccessUnit(self.stream, pes.data, *times, key, damaged, lost_before)]
-
-    def _times(self, pes: Pes) -> tuple[int, int] | None:
-        """The PES's pts and dts; None before the first that the wire gives.
-
-        A picture without a time comes one period after the one before: the time after it is not
-        known yet, and waiting for it, to interpolate, would cost a frame of delay. How the decoder
-        will reorder it is not known either, so pts = dts.
-        """
-        if pes.pts is not None:
-            dts = pes.pts if pes.dts is None else pes.dts
-            self._learn(dts)
-            return pes.pts, dts
-        if self._dts is None:
-            return None
-        self._dts = (self._dts + self._period) % CLOCK_WRAP
-        return self._dts, self._dts
-
-    def _learn(self, dts: int) -> None:
+        dts = pts if pes.dts is None else pes.dts
         if self._dts is not None:
             step = (dts - self._dts) % CLOCK_WRAP
             # Above a second it is a gap or a jump, not the frame rate.
-            self._period = step if 0 < step <= CLOCK_RATE else self._period
+            if 0 < step <= CLOCK_RATE:
+                self._period = step
         self._dts = dts
+        key = is_key(pes.data, self.stream.codec)
+        return [AccessUnit(self.stream, pes.data, pts, dts, key, damaged, lost_before)]
+
+    def _next(self) -> int | None:
+        """The time of a picture that the wire gives none; None before the first that it gives.
+
+        One period after the picture before: the time after it is not known yet, and waiting for it,
+        to interpolate, would cost a frame of delay. How the decoder will reorder it is not known
+        either, so pts = dts.
+        """
+        return None if self._dts is None else (self._dts + self._period) % CLOCK_WRAP
 
 
 _SYNC: Final[dict[Codec, re.Pattern[bytes]]] = {
@@ -125,35 +118,37 @@ class AudioFramer:
     """The last time that the wire gave."""
     _elapsed: int = 0
     """Samples since then."""
+    _parse: Parser = Factory(lambda self: _PARSERS[self.stream.codec], takes_self=True)
 
     def units(self, pes: Pes, *, damaged: bool, lost_before: bool) -> list[TsEvent]:
         """See ``Framer``. A frame that is not whole because of a loss is left out."""
         if self._anchor == _UNTIMED and pes.pts is None:
             return [Damage(self.stream.pid, DamageReason.NO_TIMESTAMP)]
         rest = b"" if lost_before else self._rest
-        events = list(self._cut(rest + pes.data, len(rest), pes.pts, lost=lost_before))
+        events = self._cut(rest + pes.data, len(rest), pes.pts, lost=lost_before)
         if damaged:
             self._rest = b""
         return events
 
-    def _cut(self, data: bytes, border: int, pts: int | None, *, lost: bool) -> Iterator[TsEvent]:
+    def _cut(self, data: bytes, border: int, pts: int | None, *, lost: bool) -> list[TsEvent]:
         """Frame by frame; ``border``: where the PES before ends and the one with ``pts`` begins."""
-        parse = _PARSERS[self.stream.codec]
-        pos = 0
-        while pos < len(data):
-            frame = parse(data, pos)
+        events: list[TsEvent] = []
+        pos, end = 0, len(data)
+        while pos < end:
+            frame = self._parse(data, pos)
             if frame is Unreadable.WRONG or self._misleads(frame, data, pos, border):
-                yield Damage(self.stream.pid, DamageReason.BAD_FRAME)
+                events.append(Damage(self.stream.pid, DamageReason.BAD_FRAME))
                 pos = self._resync(data, max(pos + 1, border))
                 lost = True
                 continue
             if pts is not None and pos >= border:
                 self._anchor, self._elapsed, pts = pts, 0, None
-            if frame is Unreadable.SHORT or frame.end > len(data):
+            if frame is Unreadable.SHORT or frame.end > end:
                 break
-            yield self._unit(data, frame, lost=lost)
+            events.append(self._unit(data, frame, lost=lost))
             pos, lost = frame.end, False
         self._rest = data[pos:]
+        return events
 
     def _misleads(
         self, frame: AudioHeader | Literal[Unreadable.SHORT], data: bytes, pos: int, border: int
@@ -164,7 +159,7 @@ class AudioFramer:
         """
         if frame is Unreadable.SHORT or not pos < border < frame.end:
             return False
-        return _PARSERS[self.stream.codec](data, frame.end) is Unreadable.WRONG
+        return self._parse(data, frame.end) is Unreadable.WRONG
 
     def _resync(self, data: bytes, start: int) -> int:
         """Where the next frame begins that another one follows, as far as the bytes tell."""
@@ -172,10 +167,9 @@ class AudioFramer:
         return next((at for at in candidates if self._is_confirmed(data, at)), len(data))
 
     def _is_confirmed(self, data: bytes, at: int) -> bool:
-        parse = _PARSERS[self.stream.codec]
-        frame = parse(data, at)
+        frame = self._parse(data, at)
         if isinstance(frame, AudioHeader):
-            return parse(data, frame.end) is not Unreadable.WRONG
+            return self._parse(data, frame.end) is not Unreadable.WRONG
         return frame is Unreadable.SHORT
 
     def _unit(self, data: bytes, frame: AudioHeader, *, lost: bool) -> AccessUnit:

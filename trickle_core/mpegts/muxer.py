@@ -19,12 +19,17 @@ from trickle_core.mpegts.nal import with_delimiter
 from trickle_core.mpegts.packets import (
     ADAPTED,
     HAS_PAYLOAD,
+    HEADER,
+    LONGEST_RUN,
     NULL_PID,
     PAYLOAD,
     PIDS,
     RANDOM_ACCESS,
+    SIZE,
     STARTS,
+    STUFFING,
     adaptation,
+    full_payloads,
     plain_header,
     stretched,
 )
@@ -44,6 +49,11 @@ _PRIVATE_ID: Final = 0xBD
 _LONGEST_AUDIO: Final = LONGEST - 300
 """Bytes: what a PES can count, less its header and Opus' own."""
 
+_FLAGS: Final = HEADER - 1
+"""The last byte of a packet's header: what the packet holds, and its counter."""
+_COUNTERS: Final = bytes(HAS_PAYLOAD | at & 0xF for at in range(16 + LONGEST_RUN))
+"""That byte of packets of nothing but payload that follow each other, from counter 0 on."""
+
 
 @define
 class _Lane:
@@ -51,42 +61,43 @@ class _Lane:
 
     pid: int
     counter: int = 0
-    _plain: tuple[bytes, ...] = ()
-    """Headers of packets of nothing but payload, by counter."""
+    _header: bytes = b""
+    """That of a packet of nothing but payload, but for the counter."""
 
     def __attrs_post_init__(self) -> None:
-        self._plain = tuple(plain_header(self.pid, at).to_bytes(4) for at in range(16))
+        self._header = plain_header(self.pid, 0).to_bytes(HEADER)
 
-    def pack(self, field: bytes, content: bytes) -> bytes:
-        """The packets of one unit; ``field``: the adaptation field of the first."""
-        room = PAYLOAD - len(field)
-        if len(content) <= room:
-            return self._packet(STARTS, stretched(field, room - len(content)), content)
-        first = self._packet(STARTS, field, content[:room])
-        count, rest = divmod(len(content) - room, PAYLOAD)
-        middle = self._middle(content, room, count)
-        if rest == 0:
-            return first + middle
-        return first + middle + self._packet(0, stretched(b"", PAYLOAD - rest), content[-rest:])
+    def pack(self, field: bytes, head: bytes, content: bytes) -> bytes:
+        """The packets of one unit, ``head`` in front of its content; ``field``: the adaptation field
+        of the first.
+
+        All packets get the same header at once, and then what is different: the counters, and the
+        flags of the first and the last.
+        """
+        length, room = len(content), PAYLOAD - len(field) - len(head)
+        if length < room:
+            field = stretched(field, room - length)
+            room = length
+        parts = [b"", field + head + content[:room], *full_payloads(content, room)]
+        rest = (length - room) % PAYLOAD
+        if rest:
+            parts.append(STUFFING[PAYLOAD - rest] + content[-rest:])
+        packets = bytearray(self._header).join(parts)
+        count, start = len(parts) - 1, self.counter
+        counters = _COUNTERS if count <= LONGEST_RUN else _COUNTERS * (count // LONGEST_RUN + 1)
+        packets[_FLAGS::SIZE] = counters[start : start + count]
+        self.counter = start + count & 0xF
+        packets[1] |= STARTS >> 16
+        if field:
+            packets[_FLAGS] |= ADAPTED
+        if rest:
+            packets[_FLAGS - SIZE] |= ADAPTED
+        return bytes(packets)
 
     def bare(self, field: bytes) -> bytes:
         """A packet of nothing but an adaptation field; such are not counted (2.4.3.3)."""
         header = plain_header(self.pid, self.counter - 1) & ~HAS_PAYLOAD | ADAPTED
-        return header.to_bytes(4) + stretched(field, PAYLOAD - len(field))
-
-    def _packet(self, flags: int, field: bytes, payload: bytes) -> bytes:
-        header = plain_header(self.pid, self.counter) | flags | (ADAPTED if field else 0)
-        self.counter = self.counter + 1 & 0xF
-        return header.to_bytes(4) + field + payload
-
-    def _middle(self, content: bytes, start: int, count: int) -> bytes:
-        """Full packets. Most of a stream is such: each costs one slice, the rest is done at once."""
-        parts = [b""] * (2 * count)
-        parts[::2] = (self._plain * (count // 16 + 2))[self.counter : self.counter + count]
-        ends = range(start + PAYLOAD, start + PAYLOAD * count + 1, PAYLOAD)
-        parts[1::2] = [content[end - PAYLOAD : end] for end in ends]
-        self.counter = self.counter + count & 0xF
-        return b"".join(parts)
+        return header.to_bytes(HEADER) + stretched(field, PAYLOAD - len(field))
 
 
 class Muxer:
@@ -125,6 +136,8 @@ class Muxer:
         self._tables = {PAT_PID: build_pat(program), program.pid: pmt}
         self._streams = {stream.pid: stream for stream in streams}
         self._clock.pid = clock
+        for pid in (*self._tables, *self._streams):
+            self._lanes.setdefault(pid, _Lane(pid))
 
     def tables(self) -> bytes:
         """PAT and PMT, for the start of each segment: where a receiver may join."""
@@ -132,7 +145,7 @@ class Muxer:
         # not by stuffing, which would be legal too: so do all the others.
         contents = ((pid, b"\x00" + section) for pid, section in self._tables.items())
         padded = ((pid, content + b"\xff" * (-len(content) % PAYLOAD)) for pid, content in contents)
-        return b"".join(self._lane(pid).pack(b"", content) for pid, content in padded)
+        return b"".join(self._lanes[pid].pack(b"", b"", content) for pid, content in padded)
 
     def write(self, unit: AccessUnit) -> bytes:
         """The packets of one unit, and those of the clock that are due before it.
@@ -143,14 +156,15 @@ class Muxer:
         """
         self._check(unit)
         ticks = self._clock.tick(unit)
-        clock = [self._lane(self._clock.pid).bare(adaptation(0, pcr=pcr)) for pcr in ticks.before]
-        starts = RANDOM_ACCESS if unit.key and unit.stream.codec.is_video else 0
-        field = adaptation(starts, pcr=ticks.own)
-        packets = self._lane(unit.stream.pid).pack(field, _content(unit, len(field)))
-        return b"".join([*clock, packets]) if clock else packets
-
-    def _lane(self, pid: int) -> _Lane:
-        return self._lanes.get(pid) or self._lanes.setdefault(pid, _Lane(pid))
+        is_video = unit.stream.codec.is_video
+        field = adaptation(RANDOM_ACCESS if unit.key and is_video else 0, ticks.own)
+        head, data = _picture(unit, len(field)) if is_video else _sound(unit)
+        lane = self._lanes[unit.stream.pid]
+        if not ticks.before:
+            return lane.pack(field, head, data)
+        clock = self._lanes[self._clock.pid]
+        before = [clock.bare(adaptation(0, pcr)) for pcr in ticks.before]
+        return b"".join([*before, lane.pack(field, head, data)])
 
     def _check(self, unit: AccessUnit) -> None:
         stream = self._streams.get(unit.stream.pid)
@@ -164,18 +178,20 @@ class Muxer:
             )
 
 
-def _content(unit: AccessUnit, field: int) -> bytes:
-    """The PES of a unit, behind an adaptation field of ``field`` bytes."""
-    codec = unit.stream.codec
-    if not codec.is_video:
-        control = opus_control_header(len(unit.data)) if codec is Codec.OPUS else b""
-        stream_id = _PRIVATE_ID if codec is Codec.OPUS else _AUDIO_ID
-        data = control + unit.data
-        return pes_header(stream_id, len(data), unit.pts, unit.dts) + data
-    data = with_delimiter(unit.data, codec)
-    header = pes_header(_VIDEO_ID, len(data), unit.pts, unit.dts)
-    is_full = (field + len(header) + len(data)) % PAYLOAD == 0
-    if is_full and not any(header[4:LENGTH_END]):
+def _picture(unit: AccessUnit, field: int) -> tuple[bytes, bytes]:
+    """The PES of a picture, its header and its data, behind an adaptation field of ``field`` bytes."""
+    data = with_delimiter(unit.data, unit.stream.codec)
+    head = pes_header(_VIDEO_ID, len(data), unit.pts, unit.dts)
+    is_full = (field + len(head) + len(data)) % PAYLOAD == 0
+    if is_full and not any(head[4:LENGTH_END]):
         # No length, and no room for the stuffing that would tell the end: one byte makes some.
-        header = pes_header(_VIDEO_ID, len(data), unit.pts, unit.dts, spare=1)
-    return header + data
+        head = pes_header(_VIDEO_ID, len(data), unit.pts, unit.dts, spare=1)
+    return head, data
+
+
+def _sound(unit: AccessUnit) -> tuple[bytes, bytes]:
+    """The PES of an audio frame, its header and its data."""
+    data, stream_id = unit.data, _AUDIO_ID
+    if unit.stream.codec is Codec.OPUS:
+        data, stream_id = opus_control_header(len(data)) + data, _PRIVATE_ID
+    return pes_header(stream_id, len(data), unit.pts, unit.dts), data

@@ -7,7 +7,8 @@ has some ten thousand bytes, and the first slice stands within the first hundred
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from attrs import frozen
@@ -26,7 +27,8 @@ _AVC_IDR: Final = 5
 _AVC_SEI: Final = 6
 _AVC_SPS: Final = 7
 _AVC_PPS: Final = 8
-_AVC_DELIMITER: Final = 9
+_AVC_DELIMITER: Final = (0x1F, 9)
+"""The bits of the header byte that say the type, and what they are."""
 
 # H.265, table 7-1. 0 to 31 are slices, 16 to 23 those of pictures where decoding can start (IRAP).
 _HEVC_SLICES: Final = range(32)
@@ -34,7 +36,7 @@ _HEVC_IRAP: Final = range(16, 24)
 _HEVC_VPS: Final = 32
 _HEVC_SPS: Final = 33
 _HEVC_PPS: Final = 34
-_HEVC_DELIMITER: Final = 35
+_HEVC_DELIMITER: Final = (0x7E, 35 << 1)
 
 _RECOVERY_POINT: Final = 6
 """payloadType of the recovery point SEI message (H.264, D.1.8): streams of intra refresh and open
@@ -52,6 +54,15 @@ DELIMITERS: Final = {
 """Access unit delimiters that say nothing about the picture."""
 
 
+def _nal(headers: Iterable[int]) -> re.Pattern[bytes]:
+    """Finds NAL units by their first byte, up to that."""
+    return re.compile(_PREFIX + b"[" + re.escape(bytes(headers)) + b"]")
+
+
+_AVC_SLICE_OR_SEI: Final = _nal(h for h in range(256) if 0 < h & 0x1F <= _AVC_SEI)
+_HEVC_SLICE: Final = _nal(h for h in range(256) if h >> 1 & 0x3F in _HEVC_SLICES)
+
+
 @frozen
 class ParameterSets:
     """The parameter sets in front of a key picture, each without its start code.
@@ -66,14 +77,6 @@ class ParameterSets:
     def annex_b(self) -> bytes:
         """All of them with start codes: the form that decoders take as extradata."""
         return b"".join(START_CODE + nal for nal in (*self.vps, *self.sps, *self.pps))
-
-
-def nal_offsets(data: bytes) -> Iterator[int]:
-    """Where each NAL unit's header byte stands, found one at a time: who stops early pays less."""
-    at = data.find(_PREFIX) + 3
-    while 3 <= at < len(data):
-        yield at
-        at = data.find(_PREFIX, at) + 3
 
 
 def nal_units(data: bytes) -> Iterator[bytes]:
@@ -103,23 +106,16 @@ def is_slice(kind: int, codec: Codec) -> bool:
 
 def is_key(data: bytes, codec: Codec) -> bool:
     """Whether decoding can start at this picture: IDR, IRAP, or a recovery point."""
-    return _is_avc_key(data) if codec is Codec.H264 else _is_hevc_key(data)
-
-
-def _is_avc_key(data: bytes) -> bool:
+    if codec is Codec.H265:
+        found = _HEVC_SLICE.search(data)
+        return found is not None and data[found.end() - 1] >> 1 & 0x3F in _HEVC_IRAP
     recovers = False
-    for at in nal_offsets(data):
-        kind = data[at] & 0x1F
-        if kind in _AVC_SLICES:
+    for found in _AVC_SLICE_OR_SEI.finditer(data):
+        kind = data[found.end() - 1] & 0x1F
+        if kind != _AVC_SEI:
             return recovers or kind == _AVC_IDR
-        if kind == _AVC_SEI:
-            recovers = recovers or _RECOVERY_POINT in _sei_types(data, at + 1)
+        recovers = recovers or _RECOVERY_POINT in _sei_types(data, found.end())
     return False
-
-
-def _is_hevc_key(data: bytes) -> bool:
-    kinds = (data[at] >> 1 & 0x3F for at in nal_offsets(data))
-    return next((kind in _HEVC_IRAP for kind in kinds if kind in _HEVC_SLICES), False)
 
 
 def _sei_types(data: bytes, start: int) -> Iterator[int]:
@@ -162,8 +158,8 @@ def with_delimiter(data: bytes, codec: Codec) -> bytes:
     ISO/IEC 13818-1, 2.14.1 and 2.17.1 demand one of H.264 and H.265 in transport streams. Apple's
     players refuse streams without, and parsers find the end of a picture sooner with.
     """
-    first = next(nal_offsets(data[:8]), None)
-    wanted = _AVC_DELIMITER if codec is Codec.H264 else _HEVC_DELIMITER
-    if first is not None and nal_type(data[first], codec) == wanted:
+    at = data.find(_PREFIX, 0, 7) + 3  # it is the first NAL unit, or it is none
+    mask, wanted = _AVC_DELIMITER if codec is Codec.H264 else _HEVC_DELIMITER
+    if 3 <= at < len(data) and data[at] & mask == wanted:
         return data
     return DELIMITERS[codec] + data

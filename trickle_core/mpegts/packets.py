@@ -10,8 +10,6 @@ from functools import lru_cache
 from struct import Struct
 from typing import Final
 
-from attrs import frozen
-
 from trickle_core.mpegts.units import CLOCK_WRAP
 
 SIZE: Final = 188
@@ -23,16 +21,38 @@ LONGEST_RUN: Final = 256
 """Packets that are looked at together."""
 
 
-@lru_cache(maxsize=LONGEST_RUN)
-def headers_of(count: int) -> Struct:
-    """The headers of so many packets."""
-    return Struct(">" + "I184x" * count)
+PACKET: Final = Struct(">I184s")
+"""A header, and what stands behind it."""
+
+
+def headers_of(packets: memoryview) -> bytes:
+    """The headers of some packets, one behind the other."""
+    return packets.cast("I")[:: SIZE // HEADER].tobytes()
+
+
+def cut_headers_out(packets: bytearray, start: int) -> None:
+    """Leave only the bodies of the packets that stand behind ``start``.
+
+    A byte of each header at a time, so that the machine moves bytes and nothing is made a packet.
+    """
+    for size in range(SIZE, PAYLOAD, -1):
+        del packets[start::size]
 
 
 @lru_cache(maxsize=LONGEST_RUN)
-def bodies_of(count: int) -> Struct:
-    """What stands behind the headers of so many packets."""
-    return Struct("4x184s" * count)
+def _payloads_of(count: int) -> Struct:
+    return Struct("184s" * count)
+
+
+def full_payloads(content: bytes, start: int) -> list[bytes]:
+    """The content from ``start`` on, as far as it fills packets of nothing but payload."""
+    payloads: list[bytes] = []
+    count = (len(content) - start) // PAYLOAD
+    while count > 0:
+        run = min(LONGEST_RUN, count)
+        payloads += _payloads_of(run).unpack_from(content, start)
+        start, count = start + run * PAYLOAD, count - run
+    return payloads
 
 
 TRANSPORT_ERROR: Final = 0x800000
@@ -47,6 +67,10 @@ DISCONTINUITY: Final = 0x80
 RANDOM_ACCESS: Final = 0x40
 HAS_PCR: Final = 0x10
 _FIXED_FIELDS: Final = {HAS_PCR: 6, 0x08: 6, 0x04: 1}  # PCR, OPCR, splice countdown
+_FIXED_ENDS: Final = tuple(
+    2 + sum(size for flag, size in _FIXED_FIELDS.items() if flags & flag) for flags in range(256)
+)
+"""Where in a body those of the adaptation field end, by its flags."""
 _SIZED_FIELDS: Final = (0x02, 0x01)  # private data, extension: a length byte each
 
 NULL_PID: Final = 0x1FFF
@@ -62,51 +86,37 @@ def plain_header(pid: int, counter: int) -> int:
     return SYNC << 24 | pid << 8 | HAS_PAYLOAD | counter & 0xF
 
 
-def pid_of(header: int) -> int:
-    """The packet identifier in a header."""
-    return header >> 8 & 0x1FFF
+def payload_of(header: int, body: bytes) -> bytes | None:
+    """What a packet carries; None where its adaptation field does not fit it."""
+    start = 0
+    if header & ADAPTED:
+        start = body[0] + 1
+        if start > PAYLOAD:
+            return None
+    return body[start:] if header & HAS_PAYLOAD else b""
 
 
-@frozen
-class Cargo:
-    """What a packet carries. ``stuffed``: its adaptation field is longer than what stands in it."""
-
-    payload: bytes
-    stuffed: bool = False
-    discontinuity: bool = False
-
-
-def cargo(header: int, body: bytes) -> Cargo | None:
-    """What stands behind the header; None where the adaptation field does not fit the packet."""
-    payload = bool(header & HAS_PAYLOAD)
+def is_stuffed(header: int, body: bytes) -> bool:
+    """Whether the adaptation field of a packet is longer than what stands in it."""
     if not header & ADAPTED:
-        return Cargo(body if payload else b"")
-    length = body[0]
-    if length >= PAYLOAD:
-        return None
-    flags = body[1] if length else 0
-    return Cargo(
-        body[length + 1 :] if payload else b"",
-        stuffed=length == 0 or length > _fields(body, flags),
-        discontinuity=bool(flags & DISCONTINUITY),
-    )
-
-
-def _fields(body: bytes, flags: int) -> int:
-    """Bytes of an adaptation field, from its flags on, that say something.
-
-    A field of flags alone whose flags say nothing is there to fill two bytes.
-    """
-    if flags == 0:
-        return 0
-    end = 2 + sum(size for flag, size in _FIXED_FIELDS.items() if flags & flag)
+        return False
+    length, flags = body[0], body[1]
+    # A field of flags alone whose flags say nothing is there to fill two bytes.
+    if length == 0 or flags == 0:
+        return True
+    end = _FIXED_ENDS[flags]
     for flag in _SIZED_FIELDS:
         if flags & flag and end < len(body):
             end += 1 + body[end]
-    return end - 1
+    return length >= end
 
 
-_STUFFING: Final = (
+def is_discontinuous(header: int, body: bytes) -> bool:
+    """Whether a packet says that the counter before it means nothing."""
+    return bool(header & ADAPTED and body[0] and body[1] & DISCONTINUITY)
+
+
+STUFFING: Final = (
     b"",
     b"\x00",
     *(bytes([size - 1, 0]) + b"\xff" * (size - 2) for size in range(2, PAYLOAD + 1)),
@@ -117,7 +127,7 @@ _STUFFING: Final = (
 def stretched(field: bytes, size: int) -> bytes:
     """An adaptation field with ``size`` more bytes of stuffing at its end."""
     if not field:
-        return _STUFFING[size]
+        return STUFFING[size]
     return bytes([field[0] + size]) + field[1:] + b"\xff" * size
 
 
@@ -127,4 +137,4 @@ def adaptation(flags: int, pcr: int | None = None) -> bytes:
         return bytes([1, flags]) if flags else b""
     # The extension, 27 MHz modulo 300, stays 0: nothing here is finer than 90 kHz.
     clock = (pcr % CLOCK_WRAP) << 15 | 0x3F << 9
-    return bytes([7, flags | HAS_PCR]) + clock.to_bytes(6)
+    return (7 << 56 | (flags | HAS_PCR) << 48 | clock).to_bytes(8)

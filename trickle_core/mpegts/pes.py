@@ -5,6 +5,7 @@ Source: ISO/IEC 13818-1, 2.4.3.6 and 2.4.3.7.
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 from attrs import define
@@ -19,6 +20,13 @@ LONGEST: Final = 0xFFFF
 _HEAD: Final = 9
 """Bytes up to the end of PES_header_data_length."""
 _TIME: Final = 5
+_BITS: Final = Struct(">BI")
+
+_TIMES: Final = (0, 0, 1, 2)
+"""How many time stamps there are, by PTS_DTS_flags. A DTS alone is not legal, and passed over."""
+
+_FIXED: Final = Struct(">IHBBB")
+"""Prefix and stream_id, PES_packet_length, two bytes of flags, PES_header_data_length."""
 
 
 @define
@@ -37,23 +45,22 @@ def open_pes(buffer: bytes | bytearray, end: int | None = None) -> Pes | None:
     """
     if len(buffer) < _HEAD or buffer[6] & 0xF0 != 0x80:  # '10', not scrambled
         return None
-    start = _HEAD + buffer[8]
-    pts = read_time(buffer[_HEAD : _HEAD + _TIME]) if buffer[7] & 0x80 else None
-    dts = read_time(buffer[_HEAD + _TIME : _HEAD + 2 * _TIME]) if buffer[7] & 0xC0 == 0xC0 else None
-    needed = _HEAD + _TIME * ((pts is not None) + (dts is not None))
-    if start < needed or start > len(buffer):
+    times, start = _TIMES[buffer[7] >> 6], _HEAD + buffer[8]
+    if not _HEAD + times * _TIME <= start <= len(buffer):
         return None
+    pts = read_time(buffer, _HEAD) if times else None
+    dts = read_time(buffer, _HEAD + _TIME) if times == 2 else None
     return Pes(bytes(memoryview(buffer)[start:end]), pts, dts)
 
 
-def read_time(field: bytes | bytearray) -> int:
-    """A PTS or DTS: 33 bits in 3, 15 and 15, each followed by a marker bit.
+def read_time(data: bytes | bytearray, at: int = 0) -> int:
+    """The PTS or DTS at ``at``: 33 bits in 3, 15 and 15, each followed by a marker bit.
 
     The marker bits are not checked: libavformat does not either, so muxers get away with wrong
     ones.
     """
-    bits = int.from_bytes(field)
-    return bits >> 3 & 0x1C0000000 | bits >> 2 & 0x3FFF8000 | bits >> 1 & 0x7FFF
+    high, low = _BITS.unpack_from(data, at)
+    return int((high & 0xE) << 29 | low >> 2 & 0x3FFF8000 | low >> 1 & 0x7FFF)
 
 
 def write_time(mark: int, time: int) -> bytes:
@@ -68,17 +75,11 @@ def pes_header(stream_id: int, size: int, pts: int, dts: int, *, spare: int = 0)
 
     The length is left open where it does not fit; the caller takes care that only video does so.
     """
-    times = write_time(2, pts) if pts == dts else write_time(3, pts) + write_time(1, dts)
-    flags = 0x80 if pts == dts else 0xC0
-    rest = len(times) + spare
-    length = 3 + rest + size
+    if pts == dts:
+        flags, rest, times = 0x80, _TIME + spare, write_time(2, pts)
+    else:
+        flags, rest, times = 0xC0, 2 * _TIME + spare, write_time(3, pts) + write_time(1, dts)
+    length = _HEAD - LENGTH_END + rest + size
     counted = length if length <= LONGEST else 0
-    # data_alignment_indicator: a picture or audio frame begins right behind the header.
-    return (
-        PREFIX
-        + bytes([stream_id])
-        + counted.to_bytes(2)
-        + bytes([0x84, flags, rest])
-        + times
-        + b"\xff" * spare
-    )
+    # 0x84: data_alignment_indicator, a picture or audio frame begins right behind the header.
+    return _FIXED.pack(0x100 | stream_id, counted, 0x84, flags, rest) + times + b"\xff" * spare

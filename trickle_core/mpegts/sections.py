@@ -6,12 +6,12 @@ Source: ISO/IEC 13818-1, 2.4.4; the CRC is its annex A.
 from __future__ import annotations
 
 from binascii import crc32
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from attrs import define
 
-from trickle_core.mpegts.packets import HAS_PAYLOAD, STARTS, UNKNOWN, cargo
+from trickle_core.mpegts.packets import HAS_PAYLOAD, STARTS, UNKNOWN, is_discontinuous, payload_of
 
 HEAD: Final = 3
 """Bytes of table_id and section_length."""
@@ -41,25 +41,22 @@ class SectionReader:
     _latest: tuple[int, bytes] = (UNKNOWN, b"")
     """The latest packet: its header without the counter, and what stands behind it."""
 
-    def read(self, header: int, body: bytes) -> Iterator[bytes]:
+    def read(self, header: int, body: bytes) -> Iterable[bytes]:
         """The sections that this packet completes, unchecked; none where it says again what the one
         before said: tables come with every key frame, and from some muxers with every picture.
         """
         packet = header & ~0xF, body
         if self._held is None and packet == self._latest and header & STARTS:
             self.due = header + 1 & 0xF
-            return
-        load = cargo(header, body)
-        if load is None or not header & HAS_PAYLOAD or self._is_repeated(header, body):
-            return
-        if self.due not in (UNKNOWN, header & 0xF) and not load.discontinuity:
+            return ()
+        payload = payload_of(header, body)
+        if payload is None or not header & HAS_PAYLOAD or self._is_repeated(header, body):
+            return ()
+        if self.due not in (UNKNOWN, header & 0xF) and not is_discontinuous(header, body):
             self._held = None
         self.due = header + 1 & 0xF
         self._latest = packet
-        if header & STARTS:
-            yield from self._start(load.payload)
-        else:
-            yield from self._grow(load.payload)
+        return self._start(payload) if header & STARTS else self._grow(payload)
 
     def _is_repeated(self, header: int, body: bytes) -> bool:
         """One repetition of a packet is legal (2.4.3.3).

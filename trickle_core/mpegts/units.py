@@ -23,10 +23,11 @@ class Codec(Enum):
     OPUS = "opus"
     MP2 = "mp2"
 
-    @property
-    def is_video(self) -> bool:
-        """Whether its access units are pictures."""
-        return self in (Codec.H264, Codec.H265)
+    is_video: bool
+    """Whether its access units are pictures. Asked for each unit at every station, so it is kept."""
+
+    def __init__(self, name: str) -> None:
+        self.is_video = name in ("h264", "hevc")
 
 
 @frozen

@@ -179,7 +179,7 @@ def test_times_wrap_on_the_wire() -> None:
     assert second == attrs.evolve(later, pts=7, dts=7)
 
 
-@pytest.mark.parametrize("size", [1, 254, 255, 256, 510, 5000])
+@pytest.mark.parametrize("size", [1, 254, 255, 256, 510, 5000, 50_000])
 def test_opus_has_its_control_header(size: int) -> None:
     muxer = Muxer([OPUS])
     unit = audio(0, OPUS, size)
@@ -287,6 +287,14 @@ def test_rare_pictures_are_preceded_by_the_clock() -> None:
     clock.tick(video(50, 0))
     ticks = clock.tick(video(50, 22_500))
     assert ticks == Ticks((9000, 18_000), 22_500)
+
+
+def test_the_packets_of_the_clock_alone_are_not_counted() -> None:
+    muxer = Muxer(STREAMS)
+    muxer.write(video(500, 0))
+    *bare, first, second, third = taken_apart(muxer.write(video(500, 22_500)))
+    assert [(packet.counter, packet.payload) for packet in bare] == [(2, b"")] * 2
+    assert [packet.counter for packet in (first, second, third)] == [3, 4, 5]
 
 
 def test_a_long_gap_is_not_filled() -> None:

@@ -9,7 +9,6 @@ from trickle_core.mpegts.nal import (
     ParameterSets,
     is_key,
     is_slice,
-    nal_offsets,
     nal_type,
     nal_units,
     parameter_sets,
@@ -60,11 +59,6 @@ def test_bytes_without_a_nal_unit_have_none(data: bytes) -> None:
 
 def test_an_empty_nal_unit_between_others_is_passed_over() -> None:
     assert list(nal_units(SHORT + b"\x00" + stream(AVC["p"]))) == [AVC["p"]]
-
-
-def test_offsets_are_found_one_at_a_time() -> None:
-    data = stream(AVC["idr"]) + b"\x11" * 1000
-    assert next(nal_offsets(data)) == 4
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=8), st.sampled_from([START, SHORT]))

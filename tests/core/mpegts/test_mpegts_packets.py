@@ -6,10 +6,14 @@ from hypothesis import strategies as st
 
 from trickle_core.mpegts.packets import (
     PAYLOAD,
-    Cargo,
+    SIZE,
     adaptation,
-    cargo,
-    pid_of,
+    cut_headers_out,
+    full_payloads,
+    headers_of,
+    is_discontinuous,
+    is_stuffed,
+    payload_of,
     plain_header,
     stretched,
 )
@@ -27,11 +31,12 @@ def body(field: bytes) -> bytes:
 
 def test_a_header_as_a_number() -> None:
     assert PLAIN == 0x47012315
-    assert pid_of(PLAIN) == 0x123
 
 
 def test_a_plain_packet_is_all_payload() -> None:
-    assert cargo(PLAIN, bytes(184)) == Cargo(bytes(184))
+    assert payload_of(PLAIN, bytes(184)) == bytes(184)
+    assert not is_stuffed(PLAIN, bytes(184))
+    assert not is_discontinuous(PLAIN, b"\x01\x80" + bytes(182))
 
 
 @pytest.mark.parametrize(
@@ -54,32 +59,59 @@ def test_a_plain_packet_is_all_payload() -> None:
     ],
 )
 def test_stuffing_is_what_the_fields_do_not_need(field: bytes, stuffed: bool) -> None:
-    assert cargo(ADAPTED, body(field)) == Cargo(bytes(PAYLOAD - len(field)), stuffed=stuffed)
+    assert payload_of(ADAPTED, body(field)) == bytes(PAYLOAD - len(field))
+    assert is_stuffed(ADAPTED, body(field)) is stuffed
 
 
 def test_a_discontinuity_is_told() -> None:
-    load = cargo(ADAPTED, body(b"\x01\x80"))
-    assert load == Cargo(bytes(182), discontinuity=True)
+    assert is_discontinuous(ADAPTED, body(b"\x01\x80"))
+    assert not is_discontinuous(ADAPTED, body(b"\x01\x40"))
+    assert not is_discontinuous(ADAPTED, b"\x00\x80" + bytes(182))  # that is payload
 
 
 def test_a_packet_may_have_no_payload() -> None:
-    assert cargo(BARE, body(b"\xb7\x10")) == Cargo(b"", stuffed=True)
-    assert cargo(PLAIN & ~0x10, bytes(184)) == Cargo(b"")
+    assert payload_of(BARE, body(b"\xb7\x10")) == b""
+    assert is_stuffed(BARE, body(b"\xb7\x10"))
+    assert payload_of(PLAIN & ~0x10, bytes(184)) == b""
 
 
 @pytest.mark.parametrize("length", [184, 255])
 def test_a_field_longer_than_its_packet_is_unreadable(length: int) -> None:
-    assert cargo(ADAPTED, body(bytes([length]))) is None
+    assert payload_of(ADAPTED, body(bytes([length]))) is None
 
 
 def test_a_field_that_fills_the_packet_leaves_nothing() -> None:
-    assert cargo(ADAPTED, body(b"\xb7\x00")) == Cargo(b"", stuffed=True)
+    assert payload_of(ADAPTED, body(b"\xb7\x00")) == b""
+    assert is_stuffed(ADAPTED, body(b"\xb7\x00"))
 
 
 @given(st.integers(0, 0xFFFFFFFF), st.binary(min_size=184, max_size=184))
 def test_any_packet_can_be_opened(header: int, content: bytes) -> None:
-    load = cargo(header, content)
-    assert load is None or content.endswith(load.payload)
+    payload = payload_of(header, content)
+    assert payload is None or content.endswith(payload)
+    assert is_stuffed(header, content) in (True, False)
+    assert is_discontinuous(header, content) in (True, False)
+
+
+@given(
+    st.lists(st.binary(min_size=SIZE, max_size=SIZE), min_size=1, max_size=20),
+    st.binary(max_size=300),
+)
+def test_packets_are_cut_into_headers_and_bodies(packets: list[bytes], before: bytes) -> None:
+    data = b"".join(packets)
+    assert headers_of(memoryview(data)) == b"".join(packet[:4] for packet in packets)
+    held = bytearray(before + data)
+    cut_headers_out(held, len(before))
+    assert held == before + b"".join(packet[4:] for packet in packets)
+
+
+@pytest.mark.parametrize("size", [0, 1, 183, 184, 185, 368, 184 * 256, 184 * 600 + 50])
+@pytest.mark.parametrize("start", [0, 1, 170])
+def test_content_is_cut_into_full_payloads(size: int, start: int) -> None:
+    content = bytes(n % 251 for n in range(start + size))
+    payloads = full_payloads(content, start)
+    assert all(len(payload) == PAYLOAD for payload in payloads)
+    assert b"".join(payloads) == content[start : start + size - size % PAYLOAD]
 
 
 @given(
@@ -90,8 +122,8 @@ def test_a_field_can_be_stretched(flags: int, pcr: int | None, size: int) -> Non
     longer = stretched(field, size)
     assert len(longer) == len(field) + size
     if longer:
-        load = cargo(ADAPTED, body(longer))
-        assert load == Cargo(bytes(PAYLOAD - len(longer)), stuffed=size > 0)
+        assert payload_of(ADAPTED, body(longer)) == bytes(PAYLOAD - len(longer))
+        assert is_stuffed(ADAPTED, body(longer)) is (size > 0)
 
 
 def test_a_clock_value() -> None:
