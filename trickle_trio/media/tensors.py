@@ -14,6 +14,21 @@ from trickle_trio.media.pixels import EQUAL_STEPS, TO_UNIT, Array, Layout, Pixel
 
 LAYOUTS: Final = get_args(Layout)
 
+_LARGEST_KEPT: Final = (32 << 20) - (1 << 16)
+"""The most that glibc's allocator keeps for later blocks of this size, once one has been freed."""
+
+
+def _keep_large_blocks() -> None:
+    """Have the memory of freed tensors used again from the first one on.
+
+    Until a block as large has been freed, glibc gives each one back to the kernel, and the next one comes page by page:
+    5 ms for the tensor of a 720p frame, and as much for each that the handler makes of it. Nothing is touched here.
+    """
+    np.empty(_LARGEST_KEPT, np.uint8)
+
+
+_keep_large_blocks()
+
 
 @frozen
 class Wanted:
