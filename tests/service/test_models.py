@@ -10,6 +10,7 @@ import trio
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.processor import FrameProcessor, LoadState, StreamProcessor
 from trickle_trio.service.processors import processors_for
+from trickle_trio.service.streams import Health, Streams, UnavailableError
 
 
 class Loaded(FrameProcessor):
@@ -170,3 +171,20 @@ async def test_load_model_while_a_stream_runs_changes_nothing(
         assert params["show_loading"] is False
         assert "load_model" not in params
     assert kind.loads == 1
+
+
+async def test_idle_is_said_when_the_first_frame_has_nothing_to_wait_for(
+    kind: type[Loaded],
+) -> None:
+    """A start that comes before is welcome all the same: what is still missing cannot fail."""
+    [handlers] = processors_for(kind, 1)
+    streams = Streams([handlers])
+    seen = [streams.health]
+    with pytest.raises(UnavailableError):
+        streams.check_ready()
+    await handlers.load()
+    seen.append(streams.health)
+    streams.check_ready()
+    await handlers.prepare()
+    seen.append(streams.health)
+    assert seen == [Health.LOADING, Health.LOADING, Health.IDLE]

@@ -61,6 +61,8 @@ class Handlers:
     """Until the model is loaded: what each loader's object had before its first call, which may have failed."""
     _gate: FrameGate = field(factory=FrameGate, init=False)
     _phase: _Phase = field(default=_Phase.IDLE, init=False)
+    is_prepared: bool = field(default=False, init=False)
+    """Whether what the first frame needs has been imported, see ``prepare``."""
 
     def __attrs_post_init__(self) -> None:
         self._model = ModelLoad(self._run_loaders)
@@ -122,12 +124,13 @@ class Handlers:
     async def prepare(self) -> None:
         """Import what the video handler will need for its first frame, in a thread; see ``foresight``.
 
-        No part of ``load``: a service that has no model to wait for is ready at once. Quick the second time, and where
-        tensors are not spoken of. Cancelling is safe.
+        No part of ``load``, which may fail. Quick the second time, and where tensors are not spoken of. Cancelling is
+        safe.
         """
         handler = self._handlers.get(HandlerKind.VIDEO)
         if handler is not None and handler.asks_for_tensors:
             await ThreadRunner(1).run(import_tensors)
+        self.is_prepared = True
 
     async def video(self, frame: VideoFrame) -> VideoFrame | VideoProcessingResult:
         """Have a picture processed: what came of it, or ``Withheld`` for nothing.

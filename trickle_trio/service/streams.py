@@ -6,9 +6,13 @@ What the outside sees follows from what is inside, and is kept nowhere:
 | -------------------------------- | ----------------- | ------- | ------------------- |
 | not loaded, loading              | all free          | LOADING | refused: wait       |
 | failed                           | all free          | ERROR   | refused: the reason |
+| loaded, torch still coming       | all free          | LOADING | takes a place       |
 | loaded                           | all free          | IDLE    | takes a place       |
 | loaded                           | some taken        | OK      | takes a place       |
 | loaded                           | all taken         | OK      | refused: in use     |
+
+The third line is for those who wait for IDLE to have no delay: a start that comes before takes the rest of an import
+longer (``Handlers.prepare``), but nothing that may fail.
 
 A place is STARTING, RUNNING, then STOPPING from the moment that somebody asks for it; it is free again when everything
 of the stream is closed, whichever way it ended. A stream that fails frees its place like any other, and is no fault of
@@ -164,7 +168,10 @@ class Streams:
             return Health.ERROR
         if models != {LoadState.LOADED}:
             return Health.LOADING
-        return Health.OK if self.running else Health.IDLE
+        if self.running:
+            return Health.OK
+        is_prepared = all(place.handlers.is_prepared for place in self._places)
+        return Health.IDLE if is_prepared else Health.LOADING
 
     @property
     def load_states(self) -> list[LoadState]:
@@ -216,14 +223,16 @@ class Streams:
     async def _load(self, handlers: Handlers) -> None:
         try:
             await handlers.load()
-            await handlers.prepare()  # a start is welcome meanwhile: its first frame waits for this
+            await handlers.prepare()
         except HandlerError as error:
             self._load_error = str(error)
             _tell_of_load(handlers, error)
 
     def check_ready(self) -> None:
         """Raise ``UnavailableError`` while the model loads: nothing about a start is looked at before."""
-        if self.health is Health.LOADING or self._closing.is_set():
+        models = set(self.load_states)
+        is_loading = LoadState.FAILED not in models and models != {LoadState.LOADED}
+        if is_loading or self._closing.is_set():
             raise UnavailableError(LOADING_TEXT)
 
     async def start(self, request: StartRequest) -> Running:

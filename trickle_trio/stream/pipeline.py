@@ -141,6 +141,8 @@ class Stream:
     async def _live(self, task_status: trio.TaskStatus[Stream]) -> Outcome:
         outcome = None
         self._events.trace("runner_receive_stream_request")
+        # Before the input is opened: what came meanwhile would be old when the first frame is made.
+        await self.handlers.prepare()
         try:
             await self._begin()
             task_status.started(self)
