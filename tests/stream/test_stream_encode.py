@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -200,3 +201,43 @@ async def test_a_cancellation_closes_what_it_writes_to() -> None:
     assert [unit async for unit in units_out] == []
     with pytest.raises(trio.BrokenResourceError):
         frames_in.send_nowait(frame(1))
+
+
+async def test_a_rehearsal_leaves_no_trace_but_that_the_encoder_is_open() -> None:
+    bench = Bench()
+    station = bench.station()
+    frames_in, frames_out = trio.open_memory_channel[VideoFrame](0)
+    units_in, units_out = trio.open_memory_channel[AccessUnit](9)
+    station.rehearse(frame(0))  # nobody is there yet
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(station.run, frames_out, units_in)
+        await wait_all_tasks_blocked()
+        station.rehearse(frame(1))
+        station.rehearse(frame(2, (128, 96)))  # the second one is none any more
+        with frames_in:
+            for index in range(3, 6):
+                await frames_in.send(frame(index))
+                station.rehearse(frame(index))
+    units = [unit async for unit in units_out]
+    assert [unit.pts for unit in units] == [3 * STEP, 4 * STEP, 5 * STEP]
+    assert keys(units) == [0]
+    assert sizes(units) == [(64, 48)] * 3
+    assert bench.meters.stages()["encode"].count == 3
+    assert not bench.meters.dropped
+
+
+async def test_no_frame_is_kept_while_the_next_one_is_waited_for() -> None:
+    frames_in, frames_out = trio.open_memory_channel[VideoFrame](0)
+    units_in, _units_out = trio.open_memory_channel[AccessUnit](9)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Bench().station().run, frames_out, units_in)
+        pixels = np.zeros((48, 64, 3), np.float32)
+        remains = weakref.ref(pixels)
+        await frames_in.send(VideoFrame.from_ndarray(pixels))
+        del pixels
+        with trio.fail_after(10):
+            while units_in.statistics().current_buffer_used == 0:
+                await trio.lowlevel.checkpoint()
+        await wait_all_tasks_blocked()
+        assert remains() is None
+        nursery.cancel_scope.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -88,6 +89,30 @@ async def through(handler: Callable[..., Any], count: int = 5, **options: Any) -
     bench = Bench(as_processor(handler), **options)
     await bench.run([frame(index) for index in range(count)])
     return bench
+
+
+async def test_no_frame_is_kept_while_the_next_one_is_waited_for() -> None:
+    """As a tensor it has eleven megabytes; so has what came of it."""
+    made: list[weakref.ref[Any]] = []
+
+    async def brighter(given: VideoFrame) -> VideoFrame:
+        result = given.to_ndarray() + np.float32(0)
+        made.append(weakref.ref(result))
+        return given.replace_tensor(result)
+
+    bench = Bench(as_processor(brighter))
+    waiting = WaitingFrames(2, Pace.LIVE, bench.meters)
+    processed_in, processed_out = trio.open_memory_channel[VideoFrame](0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.station().run, waiting, processed_in)
+        pixels = np.zeros((16, 32, 3), np.uint8)
+        made.append(weakref.ref(pixels))
+        await waiting.put(VideoFrame.from_ndarray(pixels))
+        del pixels
+        await processed_out.receive()
+        await wait_all_tasks_blocked()
+        assert [each() for each in made] == [None, None]
+        nursery.cancel_scope.cancel()
 
 
 class TestReturns:

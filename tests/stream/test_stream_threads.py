@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 import pytest
 import trio
@@ -64,3 +65,30 @@ async def test_a_call_in_a_cancelled_scope_is_not_begun() -> None:
             await thread.run(lambda: calls.append(1))
         assert await thread.run(lambda: "free") == "free"
     assert calls == []
+
+
+async def test_what_is_posted_comes_before_what_is_run_later() -> None:
+    calls: list[str] = []
+    with CodecThread("test codec") as thread:
+        thread.post(lambda: calls.append("posted"))
+        await thread.run(lambda: calls.append("run"))
+        thread.post(lambda: calls.append("last"))
+    assert calls == ["posted", "run", "last"]
+    assert codec_threads() == []
+
+
+async def test_nothing_of_a_call_is_kept_behind_it() -> None:
+    """What it was made with may be a frame of eleven megabytes."""
+
+    class Large:
+        def use(self) -> None:
+            """A codec's call."""
+
+    large = Large()
+    remains = weakref.ref(large)
+    with CodecThread("test codec") as thread:
+        await thread.run(large.use)
+        thread.post(large.use)
+        await thread.run(lambda: None)
+        del large
+        assert remains() is None

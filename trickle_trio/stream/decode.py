@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
@@ -22,6 +23,10 @@ BATCH: Final = 8
 """Units that are decoded in one go at most: decoded pictures are large."""
 
 
+def _nothing(_: VideoFrame) -> None:
+    """Nobody wants to know."""
+
+
 @define(eq=False)
 class PictureDecoding:
     """Decodes pictures as they come; a track of another codec gets a new decoder."""
@@ -29,6 +34,8 @@ class PictureDecoding:
     frames: WaitingFrames
     meters: Meters
     edge: LiveEdge = field(factory=LiveEdge)
+    unshown: Callable[[VideoFrame], None] = _nothing
+    """Told of each frame that is from before the stream."""
     _decoder: VideoDecoder | None = None
     _track: ElementaryStream | None = None
     _thread: CodecThread = field(init=False)
@@ -38,11 +45,16 @@ class PictureDecoding:
         with CodecThread("trickle decode") as self._thread, units, self.frames:
             try:
                 async for unit in units:
-                    for track, batch in groupby(_with_waiting(unit, units), _track_of):
+                    waiting = [unit] if self._is_first_old(unit) else _with_waiting(unit, units)
+                    for track, batch in groupby(waiting, _track_of):
                         await self._decode(track, list(batch))
                 await self._finish()
             finally:
                 self._close()
+
+    def _is_first_old(self, unit: AccessUnit) -> bool:
+        """With the frame that it gives, others get ready for those that are shown: no time to lose."""
+        return self._decoder is None and unit.pts < self.edge.since
 
     async def _decode(self, track: ElementaryStream, batch: list[AccessUnit]) -> None:
         if self._decoder is None or track != self._track:
@@ -70,6 +82,7 @@ class PictureDecoding:
         for frame in frames:
             if frame.timestamp < self.edge.since:
                 self.meters.drop(Drop.BEFORE_START)
+                self.unshown(frame)
                 continue
             self.meters.size_in = (frame.width, frame.height)
             await self.frames.put(frame)

@@ -49,7 +49,21 @@ class PictureEncoding:
     """What each picture waits for; None: nothing."""
     _last_key: float = -math.inf
     _resized: float = -math.inf
-    _thread: CodecThread = field(init=False)
+    _encoder: VideoEncoder = field(init=False)
+    _thread: CodecThread | None = field(default=None, init=False)
+    _is_fresh: bool = True
+    """Nothing has been encoded yet, not even for rehearsal."""
+
+    def __attrs_post_init__(self) -> None:
+        self._encoder = VideoEncoder(self.settings, pid=VIDEO_PID)
+
+    def rehearse(self, frame: VideoFrame) -> None:
+        """Get the encoder ready for frames like this one, while the first is still on its way; see
+        ``VideoEncoder.rehearse``. Once, and only before the first. Never blocks.
+        """
+        if self._is_fresh and self._thread is not None:
+            self._is_fresh = False
+            self._thread.post(partial(self._encoder.rehearse, frame))
 
     async def run(
         self,
@@ -57,35 +71,38 @@ class PictureEncoding:
         out: trio.MemorySendChannel[AccessUnit],
     ) -> None:
         """Encode until the frames end, and what the encoder still holds then."""
-        encoder = VideoEncoder(self.settings, pid=VIDEO_PID)
-        with CodecThread("trickle encode") as self._thread, frames, out:
+        with CodecThread("trickle encode") as thread, frames, out:
+            self._thread = thread
             try:
                 async for frame in frames:
-                    await self._take(encoder, frame, out)
-                await self._finish(encoder, out)
+                    await self._take(frame, thread, out)
+                    del frame  # not kept while the next one is waited for
+                await self._finish(thread, out)
             finally:
-                encoder.close()
+                self._thread = None
+                self._encoder.close()
 
     async def _take(
-        self, encoder: VideoEncoder, frame: VideoFrame, out: trio.MemorySendChannel[AccessUnit]
+        self, frame: VideoFrame, thread: CodecThread, out: trio.MemorySendChannel[AccessUnit]
     ) -> None:
+        self._is_fresh, encoder = False, self._encoder
         if encoder.needs_new(frame) and frame.timestamp - self._resized >= SHORTEST * CLOCK_RATE:
             self._resized = frame.timestamp
-            await self._finish(encoder, out)
+            await self._finish(thread, out)
         before = encoder.statistics()
-        units = await self._encode(encoder, frame)
+        units = await self._encode(frame, thread)
         self._count(before, encoder.statistics())
         if not encoder.needs_new(frame):
             self.meters.size_out = (frame.width, frame.height)
         await self._pass_on(units, out)
 
-    async def _encode(self, encoder: VideoEncoder, frame: VideoFrame) -> list[AccessUnit]:
+    async def _encode(self, frame: VideoFrame, thread: CodecThread) -> list[AccessUnit]:
         key = self.keys.wanted or self._segment_is_full(frame)
         if key:
             self.keys.wanted = False  # from here on it is the encoder's, also when this one fails
             self._last_key = frame.timestamp
         with self.meters.stage("encode"):
-            return await self._thread.run(partial(encoder.encode, frame, key=key))
+            return await thread.run(partial(self._encoder.encode, frame, key=key))
 
     def _segment_is_full(self, frame: VideoFrame) -> bool:
         age = frame.timestamp - self._last_key
@@ -97,8 +114,8 @@ class PictureEncoding:
         if lost:
             self.meters.error("encode", now.last_error or "")
 
-    async def _finish(self, encoder: VideoEncoder, out: trio.MemorySendChannel[AccessUnit]) -> None:
-        await self._pass_on(await self._thread.run(encoder.flush), out)
+    async def _finish(self, thread: CodecThread, out: trio.MemorySendChannel[AccessUnit]) -> None:
+        await self._pass_on(await thread.run(self._encoder.flush), out)
 
     async def _pass_on(
         self, units: list[AccessUnit], out: trio.MemorySendChannel[AccessUnit]

@@ -47,8 +47,9 @@ UNITS_WAITING: Final = 64
 """Coded units between two stations: about a second, and no more than the network's own buffers
 hold."""
 
-FRAMES_READY: Final = 2
-"""Processed frames before the encoder: one that is encoded, one that is next."""
+FRAMES_READY: Final = 0
+"""Processed frames between handler and encoder: none but the one that is handed over. As a float
+tensor a frame is eight times as large as before the handler, where those wait that have to."""
 
 
 @define(eq=False)
@@ -129,8 +130,10 @@ class Line:
             if self.tracks.copies_video:
                 past = coded_in.clone()
                 pictures_out = self._start_passing(nursery, pictures_out, past, keys, progress)
-            processed_out = self._start_picture(nursery, pictures_out)
-            self._start_encoding(nursery, processed_out, coded_in.clone(), keys, progress)
+            encoding = self._encoding(keys, progress)
+            processed_out = self._start_picture(nursery, pictures_out, encoding)
+            encode = encoding.run if encoding else self._count_pictures
+            nursery.start_soon(encode, processed_out, coded_in.clone())
         self._start_output(nursery, coded_out, keys)
         nursery.start_soon(self._read, pictures_in, sound_in)
 
@@ -180,18 +183,28 @@ class Line:
         return self.wishes.size is not None or is_wanted
 
     def _start_picture(
-        self, nursery: trio.Nursery, pictures: trio.MemoryReceiveChannel[AccessUnit]
+        self,
+        nursery: trio.Nursery,
+        pictures: trio.MemoryReceiveChannel[AccessUnit],
+        encoding: PictureEncoding | None,
     ) -> trio.MemoryReceiveChannel[VideoFrame]:
         """Where processed frames come from."""
         processed_in, processed_out = trio.open_memory_channel[VideoFrame](FRAMES_READY)
-        nursery.start_soon(PictureDecoding(self.frames, self.meters, self.edge).run, pictures)
+        decoding = PictureDecoding(
+            self.frames, self.meters, self.edge, partial(self._rehearse, encoding)
+        )
+        nursery.start_soon(decoding.run, pictures)
         nursery.start_soon(self.overlay.run, processed_in.clone())
         nursery.start_soon(self._handle, processed_in)
         return processed_out
 
+    def _rehearse(self, encoding: PictureEncoding | None, frame: VideoFrame) -> None:
+        """Get the encoder ready for frames like one that is not shown, as long as none has come."""
+        if encoding is not None:
+            encoding.rehearse(self.wishes.fitted(frame))
+
     async def _handle(self, processed: trio.MemorySendChannel[VideoFrame]) -> None:
         with processed:
-            await self.handlers.prepare()
             handling = PictureHandling(
                 self.handlers,
                 self.wishes,
@@ -213,28 +226,20 @@ class Line:
             return None
         return HandlerSpeed(self.handlers.concurrency, self._skip.adaptation_cooldown, most)
 
-    def _start_encoding(
-        self,
-        nursery: trio.Nursery,
-        frames: trio.MemoryReceiveChannel[VideoFrame],
-        coded: trio.MemorySendChannel[AccessUnit],
-        keys: KeyRequest,
-        progress: SoundProgress,
-    ) -> None:
+    def _encoding(self, keys: KeyRequest, progress: SoundProgress) -> PictureEncoding | None:
+        """What encodes the picture; None: there is no output."""
         if self._output is None:
-            nursery.start_soon(self._count_pictures, frames, coded)
-            return
+            return None
         policy = self.settings.policy
         # Live, sound comes in time with its picture, and a picture that waited would be dropped.
         in_step = self.handlers.handles_audio and policy.pace is Pace.EVERY_FRAME
-        encoding = PictureEncoding(
+        return PictureEncoding(
             self.settings.video,
             policy.segment_seconds,
             keys,
             self.meters,
             progress if in_step else None,
         )
-        nursery.start_soon(encoding.run, frames, coded)
 
     def _start_output(
         self, nursery: trio.Nursery, units: trio.MemoryReceiveChannel[AccessUnit], keys: KeyRequest

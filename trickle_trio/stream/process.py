@@ -66,15 +66,26 @@ class PictureHandling:
                     nursery.start_soon(self._work, frames, out)
 
     async def _work(self, frames: WaitingFrames, out: trio.MemorySendChannel[VideoFrame]) -> None:
-        while (turn := await self._take(frames)) is not None:
-            given = self.wishes.fitted(turn.frame)
-            result = await self._process(given)
-            if not turn.before.is_set():
-                await turn.before.wait()
-            processed = self._finished(result, given, turn.ticks)
-            if processed is not None:
-                await hand_on(processed, out)
-            turn.left.set()
+        while await self._carry_next(frames, out):
+            """Between two frames, nothing here holds one: as a tensor it has eleven megabytes."""
+
+    async def _carry_next(
+        self, frames: WaitingFrames, out: trio.MemorySendChannel[VideoFrame]
+    ) -> bool:
+        """Have the next frame processed, and pass it on in its turn; False: there is none."""
+        turn = await self._take(frames)
+        if turn is None:
+            return False
+        given = self.wishes.fitted(turn.frame)
+        result = await self._process(given)
+        if not turn.before.is_set():
+            await turn.before.wait()
+        processed = self._finished(result, given, turn.ticks)
+        del given, result  # what it was made of is not kept while it waits for the encoder
+        if processed is not None:
+            await hand_on(processed, out)
+        turn.left.set()
+        return True
 
     async def _take(self, frames: WaitingFrames) -> _Turn | None:
         """The next frame that is wanted. One worker at a time: the turns are given in the frames'

@@ -13,7 +13,7 @@ import trio
 
 T = TypeVar("T")
 
-_Call = tuple[Callable[[], Any], trio.lowlevel.Task]
+_Call = tuple[Callable[[], Any], trio.lowlevel.Task | None]
 
 
 class CodecThread:
@@ -40,10 +40,21 @@ class CodecThread:
         result: T = await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
         return result
 
+    def post(self, call: Callable[[], None]) -> None:
+        """Have a call made that nobody waits for, before those that come later. It must not raise.
+        Never blocks.
+        """
+        self._calls.put((call, None))
+
     def _work(self) -> None:
         while item := self._calls.get():
-            call, task = item
-            self._token.run_sync_soon(trio.lowlevel.reschedule, task, outcome.capture(call))
+            self._answer(*item)
+            del item  # nor the frame in it, while there is nothing to do
+
+    def _answer(self, call: Callable[[], Any], task: trio.lowlevel.Task | None) -> None:
+        result = outcome.capture(call)
+        if task is not None:
+            self._token.run_sync_soon(trio.lowlevel.reschedule, task, result)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -55,6 +66,6 @@ class CodecThread:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the thread. No call is under way, for ``run`` waits for its own, so this is quick."""
+        """End the thread: at once, for ``run`` waits for its calls, or behind a call that was posted."""
         self._calls.put(None)
         self._thread.join()
