@@ -175,7 +175,7 @@ class VideoEncoder:
 
     def rehearse(self, frame: VideoFrame) -> None:
         """Encode a frame for nobody to see, before the first one: so that this does not have to wait until libav has
-        opened its encoder and got its memory (20 ms and more at 720p). Blocks that long.
+        opened its encoder and got its memory (30 ms and more at 720p). Blocks that long.
 
         Nothing of it is given out, nor counted but for the opening, nor is anything raised: the first frame is a key
         frame, is of whatever size it is, and says what is wrong. Does nothing for encoders of which we do not know that
@@ -185,7 +185,9 @@ class VideoEncoder:
             return
         pts = clock_time(frame.timestamp, frame.time_base)
         with suppress(av.FFmpegError, RefusedOptionError, UnreadablePixelsError):
-            self._opened(frame).encode(frame, pts, key=True)
+            opened = self._opened(frame)
+            opened.encode(frame, pts, key=True)
+            opened.encode(frame, pts + 1, key=False)  # which needs as much memory again
             self._is_rehearsed = self._key_due = True
             return
         self._now = Rest.IDLE

@@ -14,11 +14,13 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from types import CodeType, FunctionType, MethodType
 from typing import Any, Final
 
 from attrs import frozen
+
+from trickle_trio.media.rehearsal import rehearse_tensors
 
 WORDS: Final = frozenset({"tensor", "to_tensor", "torch"})
 """What code that uses a frame's tensor says: the frame's own names for it, or torch's."""
@@ -82,14 +84,14 @@ def asks_for_tensors(function: Callable[..., Any]) -> bool:
 
 
 def import_tensors() -> None:
-    """Import what makes tensors, and with it torch; nothing the second time. Blocks for seconds."""
+    """Import what makes tensors, and with it torch, and make one; nothing the second time. Blocks for seconds."""
+    if TENSORS in sys.modules:
+        return
     # Where it cannot be imported, the frame that needs it will say so, as its handler's fault.
     # An OSError is that of a library of CUDA's.
-    with (
-        suppress(ImportError, OSError),
-        nullcontext() if TENSORS in sys.modules else _uncollected(),
-    ):
+    with suppress(ImportError, OSError), _uncollected():
         importlib.import_module(TENSORS)
+        rehearse_tensors()
 
 
 @contextmanager
