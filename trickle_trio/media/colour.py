@@ -36,25 +36,20 @@ class Colour:
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
 
-    @classmethod
-    def usual(cls, width: int, height: int) -> Colour:
+    @staticmethod
+    def usual(width: int, height: int) -> Colour:
         """What a picture of this size means that says nothing: BT.709 for HD, BT.601 below, limited range."""
-        hd = width >= HD_WIDTH or height >= HD_HEIGHT
-        return cls(BT709 if hd else SMPTE170M)
+        return Colour(_usual_matrix(width, height))
 
     @classmethod
     def of(cls, picture: av.VideoFrame) -> Colour:
         """Read the tags of a picture; what is missing is filled in by its size."""
-        usual = cls.usual(picture.width, picture.height)
-        matrix = picture.colorspace
-        rgb = picture.format.is_rgb
-        return cls(
-            usual.matrix if matrix in _MEANINGLESS or rgb else matrix,
-            not rgb
-            and (picture.color_range == ColorRange.JPEG or picture.format.name.startswith("yuvj")),
-            picture.color_primaries,
-            picture.color_trc,
-        )
+        matrix, layout = picture.colorspace, picture.format
+        rgb = layout.is_rgb
+        if rgb or matrix in _MEANINGLESS:
+            matrix = _usual_matrix(picture.width, picture.height)
+        full = picture.color_range == ColorRange.JPEG or layout.name.startswith("yuvj")
+        return cls(matrix, not rgb and full, picture.color_primaries, picture.color_trc)
 
     @property
     def range(self) -> ColorRange:
@@ -72,3 +67,7 @@ class Colour:
         picture.color_range = self.range
         picture.color_primaries = self.primaries
         picture.color_trc = self.transfer
+
+
+def _usual_matrix(width: int, height: int) -> int:
+    return BT709 if width >= HD_WIDTH or height >= HD_HEIGHT else SMPTE170M

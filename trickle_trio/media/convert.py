@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Final
 
 import av
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from trickle_trio.media.colour import Colour
@@ -75,7 +75,9 @@ class Bench:
             picture = self._filter(
                 picture, source, "crop", f"{crop.width}:{crop.height}:{crop.x}:{crop.y}:exact=1"
             )
-        picture = self._convert(picture, source, inner.width, inner.height, look)
+        fills = (inner.width, inner.height) == (look.width, look.height)
+        scaled = look if fills else evolve(look, width=inner.width, height=inner.height)
+        picture = self._convert(picture, source, scaled)
         if placement.has_bars:
             box = f"{placement.width}:{placement.height}:{inner.x}:{inner.y}"
             picture = self._filter(picture, look.colour, "pad", f"{box}:color=black")
@@ -85,15 +87,13 @@ class Bench:
             )
         return picture
 
-    def _convert(
-        self, picture: av.VideoFrame, source: Colour, width: int, height: int, look: Look
-    ) -> av.VideoFrame:
-        if self._is_there(picture, source, width, height, look):
+    def _convert(self, picture: av.VideoFrame, source: Colour, look: Look) -> av.VideoFrame:
+        if _is_there(picture, source, look):
             return picture
         converted = self._reformatter.reformat(
             picture,
-            width=width,
-            height=height,
+            width=look.width,
+            height=look.height,
             format=look.format,
             src_colorspace=source.swscale_matrix,
             dst_colorspace=look.colour.swscale_matrix,
@@ -105,17 +105,6 @@ class Bench:
         if not _is_rgb(look.format):
             look.colour.tag(converted)
         return converted
-
-    @staticmethod
-    def _is_there(
-        picture: av.VideoFrame, source: Colour, width: int, height: int, look: Look
-    ) -> bool:
-        same_numbers = _is_rgb(look.format) or source == look.colour
-        return same_numbers and (picture.width, picture.height, picture.format.name) == (
-            width,
-            height,
-            look.format,
-        )
 
     def _filter(
         self, picture: av.VideoFrame, colour: Colour, name: str, args: str
@@ -152,6 +141,15 @@ def _make_graph(
     )
     graph.link_nodes(*nodes).configure()
     return graph
+
+
+def _is_there(picture: av.VideoFrame, source: Colour, look: Look) -> bool:
+    """Whether a picture has a look already, so that nothing is to be done."""
+    return (
+        (_is_rgb(look.format) or source == look.colour)
+        and (picture.width, picture.height) == (look.width, look.height)
+        and picture.format.name == look.format
+    )
 
 
 def _is_rgb(pixel_format: str) -> bool:
@@ -203,5 +201,7 @@ benches: Final = BenchPool()
 
 def draw(picture: av.VideoFrame, source: Colour, placement: Placement, look: Look) -> av.VideoFrame:
     """Bring a picture to the wanted look with a lent bench; see ``Bench.draw``."""
+    if placement == Placement.whole(look.width, look.height) and _is_there(picture, source, look):
+        return picture
     with benches.lend((picture.format.name, source, placement, look)) as bench:
         return bench.draw(picture, source, placement, look)

@@ -29,7 +29,7 @@ from itertools import takewhile
 from typing import cast
 
 import av
-from attrs import define, evolve, frozen
+from attrs import define, frozen
 from av.audio.codeccontext import AudioCodecContext
 from av.codec.context import CodecContext, Flags, ThreadType
 from av.video.codeccontext import VideoCodecContext
@@ -213,23 +213,34 @@ class AudioDecoder:
 class _Tally:
     """Counts, and the last time given out."""
 
-    counts: DecoderStatistics = DecoderStatistics()
+    decoded: int = 0
+    errors: int = 0
+    skipped: int = 0
+    misordered: int = 0
+    last_error: str | None = None
     _last: int | None = None
+
+    @property
+    def counts(self) -> DecoderStatistics:
+        return DecoderStatistics(
+            self.decoded, self.errors, self.skipped, self.misordered, self.last_error
+        )
 
     def admit(self, pts: int | None) -> bool:
         """Whether a frame of this time may be given out: later than the one before."""
         if pts is None or (self._last is not None and pts <= self._last):
-            self.counts = evolve(self.counts, misordered=self.counts.misordered + 1)
+            self.misordered += 1
             return False
         self._last = pts
-        self.counts = evolve(self.counts, decoded=self.counts.decoded + 1)
+        self.decoded += 1
         return True
 
     def error(self, reason: str) -> None:
-        self.counts = evolve(self.counts, errors=self.counts.errors + 1, last_error=reason)
+        self.errors += 1
+        self.last_error = reason
 
     def skip(self) -> None:
-        self.counts = evolve(self.counts, skipped=self.counts.skipped + 1)
+        self.skipped += 1
 
     def restart(self) -> None:
         self._last = None

@@ -40,10 +40,11 @@ class Placement:
     width: int
     height: int
 
-    @classmethod
-    def whole(cls, width: int, height: int) -> Placement:
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def whole(width: int, height: int) -> Placement:
         """Nothing is scaled or added: all of a source of this size, or the upper left part of a larger one."""
-        return cls(Box(0, 0, width, height), Box(0, 0, width, height), width, height)
+        return Placement(Box(0, 0, width, height), Box(0, 0, width, height), width, height)
 
     @property
     def has_bars(self) -> bool:
