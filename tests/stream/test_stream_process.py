@@ -26,7 +26,6 @@ from trickle_trio.processor import (
 )
 from trickle_trio.stream.ending import End, StreamEnds
 from trickle_trio.stream.events import Events
-from trickle_trio.stream.handing import Queue
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.overlay import Overlay
 from trickle_trio.stream.process import PictureHandling
@@ -64,8 +63,7 @@ class Bench:
         with waiting:
             for each in frames:
                 await waiting.put(each)
-        processed_out = Queue[VideoFrame](room)
-        processed_in = processed_out.sender()
+        processed_in, processed_out = trio.open_memory_channel[VideoFrame](room)
         station = self.station()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(station.run, waiting, processed_in)
@@ -104,15 +102,14 @@ async def test_no_frame_is_kept_while_the_next_one_is_waited_for() -> None:
 
     bench = Bench(as_processor(brighter))
     waiting = WaitingFrames(2, Pace.LIVE, bench.meters)
-    processed_out = Queue[VideoFrame](0)
-    processed_in = processed_out.sender()
+    processed_in, processed_out = trio.open_memory_channel[VideoFrame](0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.station().run, waiting, processed_in)
         pixels = np.zeros((16, 32, 3), np.uint8)
         made.append(weakref.ref(pixels))
         await waiting.put(VideoFrame.from_ndarray(pixels))
         del pixels
-        await anext(processed_out)
+        await processed_out.receive()
         await wait_all_tasks_blocked()
         assert [each() for each in made] == [None, None]
         nursery.cancel_scope.cancel()
@@ -436,14 +433,13 @@ class TestSaturation:
         waiting = WaitingFrames(50, Pace.EVERY_FRAME, bench.meters)
         for index in range(50):
             await waiting.put(frame(index))
-        processed_out = Queue[VideoFrame](2)
-        processed_in = processed_out.sender()
+        processed_in, processed_out = trio.open_memory_channel[VideoFrame](2)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bench.station().run, waiting, processed_in)
             await wait_all_tasks_blocked()
             assert calls == 2 + concurrency
             for _ in range(10):
-                await anext(processed_out)
+                await processed_out.receive()
             await wait_all_tasks_blocked()
             assert calls == 12 + concurrency
             nursery.cancel_scope.cancel()
@@ -465,8 +461,7 @@ class TestSaturation:
         waiting = WaitingFrames(9, Pace.EVERY_FRAME, bench.meters)
         for index in range(9):
             await waiting.put(frame(index))
-        processed_out = Queue[VideoFrame](2)
-        processed_in = processed_out.sender()
+        processed_in, processed_out = trio.open_memory_channel[VideoFrame](2)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bench.station().run, waiting, processed_in)
             await wait_all_tasks_blocked()

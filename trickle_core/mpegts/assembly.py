@@ -60,6 +60,9 @@ class _Stage(Enum):
     """The PES was handed on; the next packet must start another."""
 
 
+_ODD: Final = ~(STARTS | ADAPTED)
+"""In these bits the next packet's header is as it was due, whatever is in the packet."""
+
 _UNFINISHED: Final = (_Stage.COUNTED, _Stage.OPEN)
 
 
@@ -122,10 +125,9 @@ class Assembly:
 
     def receive(self, header: int, body: bytes, events: list[TsEvent]) -> None:
         """Any packet, one at a time."""
-        payload = payload_of(header, body)
-        is_next = not (header ^ self.due) & ~(STARTS | ADAPTED)
-        if not is_next and not self._is_of_use(header, body, payload, events):
+        if (header ^ self.due) & _ODD and not self._is_of_use(header, body, events):
             return
+        payload = payload_of(header, body)
         if payload is None:
             return  # unreadable: the next one's counter will tell that it is missing
         self.due = self._plain | header + 1 & 0xF
@@ -159,16 +161,15 @@ class Assembly:
     def _damage(self, reason: DamageReason, events: list[TsEvent]) -> None:
         events.append(Damage(self.framer.stream.pid, reason))
 
-    def _is_of_use(
-        self, header: int, body: bytes, payload: bytes | None, events: list[TsEvent]
-    ) -> bool:
-        """Whether a packet that is not the next one is to be read; says what is wrong."""
+    def _is_of_use(self, header: int, body: bytes, events: list[TsEvent]) -> bool:
+        """Whether a packet that is not the one due is to be read; says what is wrong."""
         if header & TRANSPORT_ERROR:
             self._damage(DamageReason.TRANSPORT_ERROR, events)
             return False
         if header & SCRAMBLED:
             self._scramble(events)
             return False
+        payload = payload_of(header, body)
         if payload is None:
             return False
         if not header & HAS_PAYLOAD:

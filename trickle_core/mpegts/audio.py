@@ -9,7 +9,7 @@ Opus codec's TS mapping, as libavformat and GStreamer write it.
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import frozen
 
@@ -31,6 +31,10 @@ class AudioHeader:
     channels: int = 0
 
 
+Extent: TypeAlias = tuple[int, int, int, int, int]
+"""What an ``AudioHeader`` says, in that order: for those who read hundreds a second."""
+
+
 class Unreadable(Enum):
     """Why there is no frame at a position."""
 
@@ -38,6 +42,10 @@ class Unreadable(Enum):
     """The bytes end within the header: more are needed to tell."""
     WRONG = auto()
     """No frame starts here."""
+
+
+def _header(extent: Extent | Unreadable) -> AudioHeader | Unreadable:
+    return extent if isinstance(extent, Unreadable) else AudioHeader(*extent)
 
 
 # --- ADTS -----------------------------------------------------------------------------------------
@@ -57,6 +65,11 @@ AAC_SAMPLES: Final = 1024
 
 def parse_adts(data: bytes, pos: int) -> AudioHeader | Unreadable:
     """The ADTS frame at ``pos``; its header is part of what is handed on."""
+    return _header(find_adts(data, pos))
+
+
+def find_adts(data: bytes, pos: int) -> Extent | Unreadable:
+    """See ``parse_adts``."""
     if len(data) - pos < _ADTS_HEADER:
         return Unreadable.SHORT
     bits = int.from_bytes(data[pos : pos + _ADTS_HEADER])
@@ -68,7 +81,7 @@ def parse_adts(data: bytes, pos: int) -> AudioHeader | Unreadable:
         return Unreadable.WRONG
     blocks = (bits & 3) + 1
     channels = _ADTS_CHANNELS[bits >> 30 & 7]
-    return AudioHeader(pos, pos + length, AAC_SAMPLES * blocks, ADTS_RATES[rate_index], channels)
+    return pos, pos + length, AAC_SAMPLES * blocks, ADTS_RATES[rate_index], channels
 
 
 def adts_header(size: int, *, rate: int, channels: int, object_type: int = 2) -> bytes:
@@ -113,6 +126,11 @@ _SAMPLES: Final = {
 
 def parse_mpeg_audio(data: bytes, pos: int) -> AudioHeader | Unreadable:
     """The frame of MPEG audio, layer I, II or III, at ``pos``."""
+    return _header(find_mpeg_audio(data, pos))
+
+
+def find_mpeg_audio(data: bytes, pos: int) -> Extent | Unreadable:
+    """See ``parse_mpeg_audio``."""
     if len(data) - pos < _MPEG_HEADER:
         return Unreadable.SHORT
     bits = int.from_bytes(data[pos : pos + _MPEG_HEADER])
@@ -128,7 +146,7 @@ def parse_mpeg_audio(data: bytes, pos: int) -> AudioHeader | Unreadable:
     slots = _SAMPLES[kind] // (8 * slot) * 1000 * _KBITS[kind][bitrate_index] // rate
     length = (slots + (bits >> 9 & 1)) * slot
     channels = 1 if bits >> 6 & 3 == 3 else 2
-    return AudioHeader(pos, pos + length, _SAMPLES[kind], rate, channels)
+    return pos, pos + length, _SAMPLES[kind], rate, channels
 
 
 # --- Opus -----------------------------------------------------------------------------------------
@@ -165,7 +183,7 @@ def opus_samples(packet: bytes) -> int:
     return samples if samples <= OPUS_LONGEST else 0
 
 
-def parse_opus(data: bytes, pos: int) -> AudioHeader | Unreadable:
+def find_opus(data: bytes, pos: int) -> Extent | Unreadable:
     """The Opus access unit at ``pos``: what is handed on is the bare packet.
 
     The trims are read over, not applied: they cut a few milliseconds at a stream's ends, which a
@@ -186,7 +204,7 @@ def parse_opus(data: bytes, pos: int) -> AudioHeader | Unreadable:
     if len(told) < min(size, 2):
         return Unreadable.SHORT
     samples = opus_samples(told)
-    return AudioHeader(start, start + size, samples, OPUS_RATE) if samples else Unreadable.WRONG
+    return (start, start + size, samples, OPUS_RATE, 0) if samples else Unreadable.WRONG
 
 
 def _opus_extent(data: bytes, pos: int, flags: int) -> tuple[int, int]:

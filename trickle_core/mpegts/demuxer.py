@@ -34,9 +34,8 @@ MAX_UNIT_BYTES: Final = 16 << 20
 MAX_TRACKS: Final = 16
 """Streams of one program that are delivered; with the bound above it bounds the memory."""
 
-_BLOCK: Final = LONGEST_RUN * SIZE
-"""Checked for sync bytes in one go. Short, so that bytes which only look like packets now and then
-cannot make the work grow with the square of their number."""
+_FEW: Final = 3
+"""Packets that are sooner taken one by one."""
 
 _IN_STEP: Final = re.compile(rb"G(?=.{187}G.{187}G)", re.DOTALL)
 """Three sync bytes (0x47) at a packet's distance. Two happen by chance in 64 KiB of anything."""
@@ -81,14 +80,14 @@ class Demuxer:
         """The next bytes, as many as there are; what they complete, in their order."""
         events: list[TsEvent] = []
         view = memoryview(self._held + data if self._held else data)
-        pos = 0
-        while len(view) - pos >= SIZE:
+        pos, end = 0, len(view)
+        while end - pos >= SIZE:
             if self._sync is not _Sync.LOCKED:
                 pos = self._search(view, pos, _IN_STEP, _NEEDED, events)
                 if not self._is_locked():
                     break
             pos = self._advance(view, pos, events)
-        self._held = bytes(view[pos:])
+        self._held = bytes(view[pos:]) if pos < end else b""
         return events
 
     def flush(self) -> list[TsEvent]:
@@ -138,37 +137,42 @@ class Demuxer:
         self._sync = _Sync.LOST
 
     def _advance(self, view: memoryview, pos: int, events: list[TsEvent]) -> int:
-        """Carry out the packets that are in step, up to a block of them."""
-        end = min(len(view), pos + _BLOCK)
-        end -= (end - pos) % SIZE
-        headers = headers_of(view[pos:end])
-        syncs = headers[::HEADER]
-        stop = pos + SIZE * (len(syncs) - len(syncs.lstrip(b"G")))
-        self._sort(view[pos:stop], headers, events)
-        if stop < end:
-            self._lose_step(events)
-        return stop
+        """Carry out the packets that are in step, up to a run of them.
 
-    def _sort(self, packets: memoryview, headers: bytes, events: list[TsEvent]) -> None:
-        """Hand the packets to their tracks: all that go on where the last one stopped together."""
-        at, count = 0, len(packets) // SIZE
+        Not more, so that bytes which only look like packets now and then cannot make the work grow
+        with the square of their number.
+        """
+        count = min((len(view) - pos) // SIZE, LONGEST_RUN)
+        packets = view[pos : pos + count * SIZE]
+        headers = headers_of(packets)
+        strays = headers[::HEADER].lstrip(b"G")
+        in_step = count - len(strays)
+        self._sort(packets, headers, in_step, events)
+        if strays:
+            self._lose_step(events)
+        return pos + in_step * SIZE
+
+    def _sort(self, packets: memoryview, headers: bytes, count: int, events: list[TsEvent]) -> None:
+        """Hand so many packets to their tracks: all that go on where the last one stopped together."""
+        at = 0
         while at < count:
             header, body = PACKET.unpack_from(packets, at * SIZE)
             pid = header >> 8 & NULL_PID
             track = self._tracks.get(pid)
             if track is None:
                 if pid in self._readers:
-                    self._read_tables(pid, header, body, events)
-            elif header == track.due and (run := track.take(packets, headers, at)):
+                    for section in self._readers[pid].read(header, body):
+                        events += self._adopt(pid, section)
+            elif (
+                header == track.due
+                and count - at > _FEW
+                and (run := track.take(packets, headers, at))
+            ):
                 at += run
                 continue
             else:
                 track.receive(header, body, events)
             at += 1
-
-    def _read_tables(self, pid: int, header: int, body: bytes, events: list[TsEvent]) -> None:
-        for section in self._readers[pid].read(header, body):
-            events += self._adopt(pid, section)
 
     def _adopt(self, pid: int, section: bytes) -> list[TsEvent]:
         # Tables are sent again all the time: what is there byte for byte is not looked at.

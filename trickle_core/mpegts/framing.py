@@ -12,11 +12,11 @@ from typing import Final, Literal, Protocol
 from attrs import Factory, define
 
 from trickle_core.mpegts.audio import (
-    AudioHeader,
+    Extent,
     Unreadable,
-    parse_adts,
-    parse_mpeg_audio,
-    parse_opus,
+    find_adts,
+    find_mpeg_audio,
+    find_opus,
 )
 from trickle_core.mpegts.findings import Damage, DamageReason, TsEvent
 from trickle_core.mpegts.nal import is_key
@@ -29,7 +29,7 @@ from trickle_core.mpegts.units import (
     ElementaryStream,
 )
 
-Parser = Callable[[bytes, int], AudioHeader | Unreadable]
+Finder = Callable[[bytes, int], Extent | Unreadable]
 
 
 class Framer(Protocol):
@@ -61,20 +61,23 @@ class VideoFramer:
 
     def units(self, pes: Pes, *, damaged: bool, lost_before: bool) -> list[TsEvent]:
         """See ``Framer``."""
-        if not pes.data:
+        data, pts, dts = pes
+        if not data:
             return []
-        pts = self._next() if pes.pts is None else pes.pts
+        if pts is None:
+            pts = self._next()
         if pts is None:
             return [Damage(self.stream.pid, DamageReason.NO_TIMESTAMP)]
-        dts = pts if pes.dts is None else pes.dts
+        if dts is None:
+            dts = pts
         if self._dts is not None:
             step = (dts - self._dts) % CLOCK_WRAP
             # Above a second it is a gap or a jump, not the frame rate.
             if 0 < step <= CLOCK_RATE:
                 self._period = step
         self._dts = dts
-        key = is_key(pes.data, self.stream.codec)
-        return [AccessUnit(self.stream, pes.data, pts, dts, key, damaged, lost_before)]
+        key = is_key(data, self.stream.codec)
+        return [AccessUnit(self.stream, data, pts, dts, key, damaged, lost_before)]
 
     def _next(self) -> int | None:
         """The time of a picture that the wire gives none; None before the first that it gives.
@@ -92,10 +95,10 @@ _SYNC: Final[dict[Codec, re.Pattern[bytes]]] = {
     Codec.MP2: re.compile(rb"\xff[\xe2-\xff]"),
     Codec.OPUS: re.compile(rb"\x7f[\xe0-\xff]"),
 }
-_PARSERS: Final[dict[Codec, Parser]] = {
-    Codec.AAC: parse_adts,
-    Codec.MP2: parse_mpeg_audio,
-    Codec.OPUS: parse_opus,
+_FINDERS: Final[dict[Codec, Finder]] = {
+    Codec.AAC: find_adts,
+    Codec.MP2: find_mpeg_audio,
+    Codec.OPUS: find_opus,
 }
 
 
@@ -118,14 +121,15 @@ class AudioFramer:
     """The last time that the wire gave."""
     _elapsed: int = 0
     """Samples since then."""
-    _parse: Parser = Factory(lambda self: _PARSERS[self.stream.codec], takes_self=True)
+    _find: Finder = Factory(lambda self: _FINDERS[self.stream.codec], takes_self=True)
 
     def units(self, pes: Pes, *, damaged: bool, lost_before: bool) -> list[TsEvent]:
         """See ``Framer``. A frame that is not whole because of a loss is left out."""
-        if self._anchor == _UNTIMED and pes.pts is None:
+        data, pts, _ = pes
+        if self._anchor == _UNTIMED and pts is None:
             return [Damage(self.stream.pid, DamageReason.NO_TIMESTAMP)]
         rest = b"" if lost_before else self._rest
-        events = self._cut(rest + pes.data, len(rest), pes.pts, lost=lost_before)
+        events = self._cut(rest + data, len(rest), pts, lost=lost_before)
         if damaged:
             self._rest = b""
         return events
@@ -135,31 +139,34 @@ class AudioFramer:
         events: list[TsEvent] = []
         pos, end = 0, len(data)
         while pos < end:
-            frame = self._parse(data, pos)
-            if frame is Unreadable.WRONG or self._misleads(frame, data, pos, border):
+            found = self._find(data, pos)
+            if found is Unreadable.WRONG or (pos < border and self._misleads(found, data)):
                 events.append(Damage(self.stream.pid, DamageReason.BAD_FRAME))
                 pos = self._resync(data, max(pos + 1, border))
                 lost = True
                 continue
             if pts is not None and pos >= border:
                 self._anchor, self._elapsed, pts = pts, 0, None
-            if frame is Unreadable.SHORT or frame.end > end:
+            if found is Unreadable.SHORT:
                 break
-            events.append(self._unit(data, frame, lost=lost))
-            pos, lost = frame.end, False
+            start, stop, samples, rate, _ = found
+            if stop > end:
+                break
+            # After garbage the time may be early by what it hid; the next PES sets it right.
+            time = (self._anchor + self._elapsed * CLOCK_RATE // rate) % CLOCK_WRAP
+            unit = AccessUnit(self.stream, data[start:stop], time, time, key=True, lost_before=lost)
+            events.append(unit)
+            self._elapsed += samples
+            pos, lost = stop, False
         self._rest = data[pos:]
         return events
 
-    def _misleads(
-        self, frame: AudioHeader | Literal[Unreadable.SHORT], data: bytes, pos: int, border: int
-    ) -> bool:
+    def _misleads(self, found: Extent | Literal[Unreadable.SHORT], data: bytes) -> bool:
         """Whether a frame begun in the PES before does not go on in this one.
 
         So it is when the consumer skipped a segment, or a publisher started anew.
         """
-        if frame is Unreadable.SHORT or not pos < border < frame.end:
-            return False
-        return self._parse(data, frame.end) is Unreadable.WRONG
+        return found is not Unreadable.SHORT and self._find(data, found[1]) is Unreadable.WRONG
 
     def _resync(self, data: bytes, start: int) -> int:
         """Where the next frame begins that another one follows, as far as the bytes tell."""
@@ -167,17 +174,10 @@ class AudioFramer:
         return next((at for at in candidates if self._is_confirmed(data, at)), len(data))
 
     def _is_confirmed(self, data: bytes, at: int) -> bool:
-        frame = self._parse(data, at)
-        if isinstance(frame, AudioHeader):
-            return self._parse(data, frame.end) is not Unreadable.WRONG
-        return frame is Unreadable.SHORT
-
-    def _unit(self, data: bytes, frame: AudioHeader, *, lost: bool) -> AccessUnit:
-        # After garbage the time may be early by what it hid; the next PES sets it right.
-        time = (self._anchor + self._elapsed * CLOCK_RATE // frame.rate) % CLOCK_WRAP
-        self._elapsed += frame.samples
-        coded = data[frame.start : frame.end]
-        return AccessUnit(self.stream, coded, time, time, key=True, lost_before=lost)
+        found = self._find(data, at)
+        if isinstance(found, Unreadable):
+            return found is Unreadable.SHORT
+        return self._find(data, found[1]) is not Unreadable.WRONG
 
 
 def framer(stream: ElementaryStream) -> Framer:

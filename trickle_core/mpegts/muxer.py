@@ -154,28 +154,32 @@ class Muxer:
         ``LocalProtocolError`` for a unit of no stream of this muxer, a pts before its dts, and an
         audio frame that no PES can hold.
         """
-        self._check(unit)
+        stream = unit.stream
+        known, is_video = self._streams.get(stream.pid), stream.codec.is_video
+        if (
+            (known is not stream and known != stream)
+            or unit.pts < unit.dts
+            or (not is_video and len(unit.data) > _LONGEST_AUDIO)
+        ):
+            raise self._refusal(unit)
         ticks = self._clock.tick(unit)
-        is_video = unit.stream.codec.is_video
-        field = adaptation(RANDOM_ACCESS if unit.key and is_video else 0, ticks.own)
+        flags = RANDOM_ACCESS if is_video and unit.key else 0
+        field = b"" if ticks.own is None and not flags else adaptation(flags, ticks.own)
         head, data = _picture(unit, len(field)) if is_video else _sound(unit)
-        lane = self._lanes[unit.stream.pid]
+        lane = self._lanes[stream.pid]
         if not ticks.before:
             return lane.pack(field, head, data)
         clock = self._lanes[self._clock.pid]
         before = [clock.bare(adaptation(0, pcr)) for pcr in ticks.before]
         return b"".join([*before, lane.pack(field, head, data)])
 
-    def _check(self, unit: AccessUnit) -> None:
-        stream = self._streams.get(unit.stream.pid)
-        if stream is not unit.stream and stream != unit.stream:
-            raise LocalProtocolError(f"a unit of {unit.stream}, which this muxer does not have")
+    def _refusal(self, unit: AccessUnit) -> LocalProtocolError:
+        """Why a unit cannot be written."""
+        if self._streams.get(unit.stream.pid) != unit.stream:
+            return LocalProtocolError(f"a unit of {unit.stream}, which this muxer does not have")
         if unit.pts < unit.dts:
-            raise LocalProtocolError(f"a unit that is shown at {unit.pts}, decoded at {unit.dts}")
-        if not stream.codec.is_video and len(unit.data) > _LONGEST_AUDIO:
-            raise LocalProtocolError(
-                f"an audio frame of {len(unit.data)} bytes, too long for a PES"
-            )
+            return LocalProtocolError(f"a unit that is shown at {unit.pts}, decoded at {unit.dts}")
+        return LocalProtocolError(f"an audio frame of {len(unit.data)} bytes, too long for a PES")
 
 
 def _picture(unit: AccessUnit, field: int) -> tuple[bytes, bytes]:

@@ -7,8 +7,7 @@ has some ten thousand bytes, and the first slice stands within the first hundred
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from attrs import frozen
@@ -23,7 +22,8 @@ _PREFIX: Final = b"\x00\x00\x01"
 
 # H.264, table 7-1.
 _AVC_SLICES: Final = range(1, 6)
-_AVC_IDR: Final = 5
+_AVC_KEYS: Final = range(5, 6)
+"""IDR."""
 _AVC_SEI: Final = 6
 _AVC_SPS: Final = 7
 _AVC_PPS: Final = 8
@@ -32,7 +32,7 @@ _AVC_DELIMITER: Final = (0x1F, 9)
 
 # H.265, table 7-1. 0 to 31 are slices, 16 to 23 those of pictures where decoding can start (IRAP).
 _HEVC_SLICES: Final = range(32)
-_HEVC_IRAP: Final = range(16, 24)
+_HEVC_KEYS: Final = range(16, 24)
 _HEVC_VPS: Final = 32
 _HEVC_SPS: Final = 33
 _HEVC_PPS: Final = 34
@@ -52,15 +52,6 @@ DELIMITERS: Final = {
     Codec.H265: START_CODE + b"\x46\x01\x50",
 }
 """Access unit delimiters that say nothing about the picture."""
-
-
-def _nal(headers: Iterable[int]) -> re.Pattern[bytes]:
-    """Finds NAL units by their first byte, up to that."""
-    return re.compile(_PREFIX + b"[" + re.escape(bytes(headers)) + b"]")
-
-
-_AVC_SLICE_OR_SEI: Final = _nal(h for h in range(256) if 0 < h & 0x1F <= _AVC_SEI)
-_HEVC_SLICE: Final = _nal(h for h in range(256) if h >> 1 & 0x3F in _HEVC_SLICES)
 
 
 @frozen
@@ -106,15 +97,16 @@ def is_slice(kind: int, codec: Codec) -> bool:
 
 def is_key(data: bytes, codec: Codec) -> bool:
     """Whether decoding can start at this picture: IDR, IRAP, or a recovery point."""
-    if codec is Codec.H265:
-        found = _HEVC_SLICE.search(data)
-        return found is not None and data[found.end() - 1] >> 1 & 0x3F in _HEVC_IRAP
-    recovers = False
-    for found in _AVC_SLICE_OR_SEI.finditer(data):
-        kind = data[found.end() - 1] & 0x1F
-        if kind != _AVC_SEI:
-            return recovers or kind == _AVC_IDR
-        recovers = recovers or _RECOVERY_POINT in _sei_types(data, found.end())
+    is_avc, recovers = codec is Codec.H264, False
+    slices, keys = (_AVC_SLICES, _AVC_KEYS) if is_avc else (_HEVC_SLICES, _HEVC_KEYS)
+    at = data.find(_PREFIX) + 3
+    while 3 <= at < len(data):
+        kind = data[at] & 0x1F if is_avc else data[at] >> 1 & 0x3F
+        if kind in slices:
+            return recovers or kind in keys
+        if kind == _AVC_SEI and not recovers:  # in H.265 that is a slice
+            recovers = _RECOVERY_POINT in _sei_types(data, at + 1)
+        at = data.find(_PREFIX, at) + 3
     return False
 
 

@@ -6,6 +6,7 @@ a packet that is exactly what is due next is told by one comparison.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Final
@@ -44,12 +45,14 @@ def _payloads_of(count: int) -> Struct:
     return Struct("184s" * count)
 
 
-def full_payloads(content: bytes, start: int) -> list[bytes]:
+def full_payloads(content: bytes, start: int) -> Sequence[bytes]:
     """The content from ``start`` on, as far as it fills packets of nothing but payload."""
-    payloads: list[bytes] = []
     count = (len(content) - start) // PAYLOAD
+    if count <= LONGEST_RUN:
+        return _payloads_of(count).unpack_from(content, start)
+    payloads: list[bytes] = []
     while count > 0:
-        run = min(LONGEST_RUN, count)
+        run = min(count, LONGEST_RUN)
         payloads += _payloads_of(run).unpack_from(content, start)
         start, count = start + run * PAYLOAD, count - run
     return payloads

@@ -6,11 +6,7 @@ Source: ISO/IEC 13818-1, 2.4.3.6 and 2.4.3.7.
 from __future__ import annotations
 
 from struct import Struct
-from typing import Final
-
-from attrs import define
-
-from trickle_core.mpegts.units import CLOCK_WRAP
+from typing import Final, TypeAlias
 
 PREFIX: Final = b"\x00\x00\x01"
 LENGTH_END: Final = 6
@@ -21,6 +17,7 @@ _HEAD: Final = 9
 """Bytes up to the end of PES_header_data_length."""
 _TIME: Final = 5
 _BITS: Final = Struct(">BI")
+"""The five bytes of a time stamp."""
 
 _TIMES: Final = (0, 0, 1, 2)
 """How many time stamps there are, by PTS_DTS_flags. A DTS alone is not legal, and passed over."""
@@ -29,13 +26,8 @@ _FIXED: Final = Struct(">IHBBB")
 """Prefix and stream_id, PES_packet_length, two bytes of flags, PES_header_data_length."""
 
 
-@define
-class Pes:
-    """One PES taken apart: times in 1/90000 s of 33 bits, None where the header has none."""
-
-    data: bytes
-    pts: int | None
-    dts: int | None
+Pes: TypeAlias = tuple[bytes, int | None, int | None]
+"""One PES taken apart: its data, pts and dts in 1/90000 s of 33 bits, None where the header has none."""
 
 
 def open_pes(buffer: bytes | bytearray, end: int | None = None) -> Pes | None:
@@ -50,7 +42,7 @@ def open_pes(buffer: bytes | bytearray, end: int | None = None) -> Pes | None:
         return None
     pts = read_time(buffer, _HEAD) if times else None
     dts = read_time(buffer, _HEAD + _TIME) if times == 2 else None
-    return Pes(bytes(memoryview(buffer)[start:end]), pts, dts)
+    return bytes(memoryview(buffer)[start:end]), pts, dts
 
 
 def read_time(data: bytes | bytearray, at: int = 0) -> int:
@@ -59,15 +51,16 @@ def read_time(data: bytes | bytearray, at: int = 0) -> int:
     The marker bits are not checked: libavformat does not either, so muxers get away with wrong
     ones.
     """
+    high: int
+    low: int
     high, low = _BITS.unpack_from(data, at)
-    return int((high & 0xE) << 29 | low >> 2 & 0x3FFF8000 | low >> 1 & 0x7FFF)
+    return (high & 0xE) << 29 | low >> 2 & 0x3FFF8000 | low >> 1 & 0x7FFF
 
 
 def write_time(mark: int, time: int) -> bytes:
     """A PTS or DTS, modulo 33 bits; ``mark`` is the nibble that says which of them it is."""
-    time %= CLOCK_WRAP
-    high, middle, low = time >> 30, time >> 15 & 0x7FFF, time & 0x7FFF
-    return (mark << 36 | high << 33 | middle << 17 | low << 1 | 0x100010001).to_bytes(_TIME)
+    low = (time & 0x3FFF8000) << 2 | (time & 0x7FFF) << 1 | 0x10001
+    return _BITS.pack(mark << 4 | time >> 29 & 0xE | 1, low)
 
 
 def pes_header(stream_id: int, size: int, pts: int, dts: int, *, spare: int = 0) -> bytes:

@@ -9,12 +9,12 @@ from trickle_core.mpegts.audio import (
     AudioHeader,
     Unreadable,
     adts_header,
+    find_opus,
     opus_control_header,
     opus_head,
     opus_samples,
     parse_adts,
     parse_mpeg_audio,
-    parse_opus,
 )
 
 
@@ -149,37 +149,39 @@ def test_how_long_an_opus_packet_lasts(packet: str, samples: int) -> None:
 def test_an_opus_access_unit_is_stripped_to_its_packet(size: int, pos: int) -> None:
     head = opus_control_header(size)
     packet = b"\xfc" * min(size, 2)
-    frame = parse_opus(bytes(pos) + head + packet, pos)
+    frame = find_opus(bytes(pos) + head + packet, pos)
     start = pos + len(head)
-    assert frame == AudioHeader(start, start + size, 960, 48_000)
+    assert frame == (start, start + size, 960, 48_000, 0)
 
 
 def test_trims_and_extensions_are_read_over() -> None:
     data = b"\x7f\xfc" + b"\x02" + b"\x01\x38" + b"\x00\x05" + b"\x03abc" + b"\xfc\x01"
-    assert parse_opus(data, 0) == AudioHeader(11, 13, 960, 48_000)
+    assert find_opus(data, 0) == (11, 13, 960, 48_000, 0)
 
 
 @pytest.mark.parametrize(
     "data", ["", "7f", "7fe0", "7fe0ff", "7fe402", "7fe0ff00fc", "7ff802", "7fe0ffffff"]
 )
 def test_more_bytes_are_needed_to_tell(data: str) -> None:
-    assert parse_opus(bytes.fromhex(data), 0) is Unreadable.SHORT
+    assert find_opus(bytes.fromhex(data), 0) is Unreadable.SHORT
 
 
 @pytest.mark.parametrize("data", ["80e002fc", "7f0002fc", "7fe000fc", "7fe002ff00", "7fe001ff"])
 def test_what_is_no_opus_access_unit(data: str) -> None:
-    assert parse_opus(bytes.fromhex(data), 0) is Unreadable.WRONG
+    assert find_opus(bytes.fromhex(data), 0) is Unreadable.WRONG
 
 
 def test_a_size_that_never_ends_is_no_opus_access_unit() -> None:
-    assert parse_opus(b"\x7f\xe0" + b"\xff" * 300, 0) is Unreadable.WRONG
+    assert find_opus(b"\x7f\xe0" + b"\xff" * 300, 0) is Unreadable.WRONG
 
 
 @given(st.binary(max_size=20), st.integers(0, 25))
 def test_any_bytes_can_be_parsed(data: bytes, pos: int) -> None:
-    for parse in (parse_adts, parse_mpeg_audio, parse_opus):
+    for parse in (parse_adts, parse_mpeg_audio):
         frame = parse(data, pos)
         assert isinstance(frame, Unreadable) or frame.end > frame.start >= pos
+    found = find_opus(data, pos)
+    assert isinstance(found, Unreadable) or found[1] > found[0] >= pos
 
 
 def test_short_headers_are_short() -> None:

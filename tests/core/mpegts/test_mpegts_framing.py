@@ -5,7 +5,6 @@ import pytest
 from trickle_core.mpegts.audio import adts_header, opus_control_header
 from trickle_core.mpegts.findings import Damage, DamageReason, TsEvent
 from trickle_core.mpegts.framing import AudioFramer, VideoFramer, framer
-from trickle_core.mpegts.pes import Pes
 from trickle_core.mpegts.units import CLOCK_WRAP, AccessUnit, Codec, ElementaryStream
 
 VIDEO = ElementaryStream(0x100, Codec.H264)
@@ -31,7 +30,7 @@ def cut(
     damaged: bool = False,
     lost_before: bool = False,
 ) -> list[TsEvent]:
-    return framer_.units(Pes(data, pts, None), damaged=damaged, lost_before=lost_before)
+    return framer_.units((data, pts, None), damaged=damaged, lost_before=lost_before)
 
 
 def unit(
@@ -50,12 +49,12 @@ UNTIMED = Damage(0x101, DamageReason.NO_TIMESTAMP)
 def picture(
     framer_: VideoFramer, pts: int | None, dts: int | None = None
 ) -> tuple[int, int] | None:
-    events = framer_.units(Pes(P, pts, dts), damaged=False, lost_before=False)
+    events = framer_.units((P, pts, dts), damaged=False, lost_before=False)
     return (events[0].pts, events[0].dts) if isinstance(events[0], AccessUnit) else None
 
 
 def test_a_pes_is_a_picture() -> None:
-    events = VideoFramer(VIDEO).units(Pes(IDR, 6000, 3000), damaged=True, lost_before=True)
+    events = VideoFramer(VIDEO).units((IDR, 6000, 3000), damaged=True, lost_before=True)
     assert events == [AccessUnit(VIDEO, IDR, 6000, 3000, True, True, True)]
 
 
@@ -64,11 +63,11 @@ def test_dts_equals_pts_where_the_wire_gives_none() -> None:
 
 
 def test_an_empty_pes_is_nothing() -> None:
-    assert VideoFramer(VIDEO).units(Pes(b"", 1, None), damaged=False, lost_before=False) == []
+    assert VideoFramer(VIDEO).units((b"", 1, None), damaged=False, lost_before=False) == []
 
 
 def test_a_picture_before_any_time_is_damage() -> None:
-    events = VideoFramer(VIDEO).units(Pes(P, None, None), damaged=False, lost_before=False)
+    events = VideoFramer(VIDEO).units((P, None, None), damaged=False, lost_before=False)
     assert events == [Damage(0x100, DamageReason.NO_TIMESTAMP)]
 
 
@@ -116,6 +115,14 @@ def test_a_pes_without_a_time_goes_on() -> None:
     assert cut(aac, adts(1), 0) == [unit(adts(1), 0)]
     assert cut(aac, adts(2), None) == [unit(adts(2), FRAME)]
     assert cut(aac, adts(3), 9000) == [unit(adts(3), 9000)]
+
+
+def test_a_header_may_come_in_three_pieces() -> None:
+    aac = AudioFramer(AAC)
+    frame = adts(1)
+    assert cut(aac, frame[:3], 0) == []
+    assert cut(aac, frame[3:5], None) == []
+    assert cut(aac, frame[5:] + adts(2), 9000) == [unit(frame, 0), unit(adts(2), 9000)]
 
 
 def test_frames_before_any_time_are_damage() -> None:
