@@ -15,6 +15,7 @@ from trickle_core.mpegts import CLOCK_RATE, AccessUnit, Codec, ElementaryStream
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.stream.decode import BATCH, PictureDecoding
 from trickle_trio.stream.edge import LiveEdge
+from trickle_trio.stream.handing import Queue
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.settings import Pace
 from trickle_trio.stream.waiting import SOUNDS, WaitingFrames, WaitingSound
@@ -29,7 +30,8 @@ async def decoded(
 ) -> list[VideoFrame]:
     """What comes out of the station for these units, to its end."""
     frames = WaitingFrames(4, pace, meters)
-    units_in, units_out = trio.open_memory_channel[AccessUnit](8)
+    units_out = Queue[AccessUnit](8)
+    units_in = units_out.sender()
     got: list[VideoFrame] = []
 
     async def take() -> None:
@@ -137,6 +139,66 @@ class TestWaitingSound:
         assert scope.cancelled_caught
         assert [unit.pts async for unit in waiting] == list(range(SOUNDS))
 
+    async def test_what_passes_by_costs_no_turn_of_the_loop(self) -> None:
+        coded = Queue[AccessUnit](5)
+        waiting = WaitingSound(1.0, Pace.LIVE, Meters())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(waiting.pass_by, coded.sender())
+            await wait_all_tasks_blocked()
+            with waiting:
+                for time in range(5):
+                    await waiting.put(sound(time))
+                assert len(coded) == 5
+        assert [unit.pts async for unit in coded] == list(range(5))
+
+    @pytest.mark.parametrize("pace", Pace)
+    async def test_what_finds_no_room_waits_and_passes_by_in_order(self, pace: Pace) -> None:
+        coded = Queue[AccessUnit](2)
+        waiting = WaitingSound(1.0, pace, Meters())
+        got: list[int] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(waiting.pass_by, coded.sender())
+            await wait_all_tasks_blocked()
+            with waiting:
+                for time in range(40):
+                    await waiting.put(sound(time))
+                    if time % 5 == 4:
+                        got += [unit.pts for unit in coded.take(1)]
+                    if time % 20 == 19:
+                        await wait_all_tasks_blocked()
+                        got += [unit.pts for unit in coded.take(2)]
+            got += [unit.pts async for unit in coded]
+        assert got == list(range(40))
+
+    async def test_live_what_passes_by_too_late_is_left_out(
+        self, autojump_clock: MockClock
+    ) -> None:
+        """Nobody writes for a while: what is older than that then is not heard any more."""
+        meters, coded = Meters(), Queue[AccessUnit](2)
+        waiting = WaitingSound(1.05, Pace.LIVE, meters)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(waiting.pass_by, coded.sender())
+            await wait_all_tasks_blocked()
+            with waiting:
+                for time in range(30):
+                    await waiting.put(sound(time))
+                    await trio.sleep(0.1)
+            got = [unit.pts async for unit in coded]
+        assert got == [0, 1, 2, *range(20, 30)]
+        assert meters.errors == {"sound dropped": 17}
+
+    async def test_a_cancellation_closes_what_it_passes_by_to(self) -> None:
+        coded = Queue[AccessUnit](1)
+        waiting = WaitingSound(1.0, Pace.LIVE, Meters())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(waiting.pass_by, coded.sender())
+            await wait_all_tasks_blocked()
+            for time in range(5):
+                await waiting.put(sound(time))
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert [unit.pts async for unit in coded] == [0]
+
 
 class TestPictureDecoding:
     async def test_every_picture_comes_out_with_its_time(self, kit: Any) -> None:
@@ -153,9 +215,10 @@ class TestPictureDecoding:
         """One call into a thread for each batch, which is what keeps up behind a held loop."""
         meters = Meters()
         frames = WaitingFrames(100, Pace.EVERY_FRAME, meters)
-        units_in, units_out = trio.open_memory_channel[AccessUnit](100)
+        units_out = Queue[AccessUnit](100)
+        units_in = units_out.sender()
         for unit in kit.pictures(20):
-            units_in.send_nowait(unit)
+            units_in.offer(unit)
         units_in.close()
         await PictureDecoding(frames, meters).run(units_out)
         assert meters.stages()["decode"].count == -(-20 // BATCH)
@@ -168,9 +231,10 @@ class TestPictureDecoding:
         units, meters = kit.pictures(20), Meters()
         edge = LiveEdge(since=units[15].pts)
         frames = WaitingFrames(100, Pace.EVERY_FRAME, meters)
-        units_in, units_out = trio.open_memory_channel[AccessUnit](100)
+        units_out = Queue[AccessUnit](100)
+        units_in = units_out.sender()
         for unit in units:
-            units_in.send_nowait(unit)
+            units_in.offer(unit)
         units_in.close()
         decoded_by_then: list[tuple[int, int]] = []
 
@@ -231,7 +295,8 @@ class TestPictureDecoding:
         """Saturation, live: the newest frames wait, the input is never held back."""
         units, meters = kit.pictures(40), Meters()
         frames = WaitingFrames(4, Pace.LIVE, meters)
-        units_in, units_out = trio.open_memory_channel[AccessUnit](1)
+        units_out = Queue[AccessUnit](1)
+        units_in = units_out.sender()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(PictureDecoding(frames, meters).run, units_out)
             with units_in:
@@ -246,7 +311,8 @@ class TestPictureDecoding:
         """Saturation: no more is taken than what waits, what was decoded, and the channel."""
         meters = Meters()
         frames = WaitingFrames(4, Pace.EVERY_FRAME, meters)
-        units_in, units_out = trio.open_memory_channel[AccessUnit](2)
+        units_out = Queue[AccessUnit](2)
+        units_in = units_out.sender()
         sent = 0
         async with trio.open_nursery() as nursery:
             nursery.start_soon(PictureDecoding(frames, meters).run, units_out)
@@ -258,7 +324,7 @@ class TestPictureDecoding:
                     sent += 1
 
             nursery.start_soon(send)
-            while frames._put.statistics().tasks_waiting_send == 0:
+            while not frames._put.is_waited_for:
                 await trio.lowlevel.checkpoint()
             await wait_all_tasks_blocked()
             assert sent <= 4 + BATCH + 2 + 1
@@ -266,9 +332,10 @@ class TestPictureDecoding:
 
     async def test_a_cancellation_closes_the_decoder_and_its_channel(self, kit: Any) -> None:
         frames = WaitingFrames(4, Pace.LIVE, Meters())
-        units_in, units_out = trio.open_memory_channel[AccessUnit](100)
+        units_out = Queue[AccessUnit](100)
+        units_in = units_out.sender()
         for unit in kit.pictures(40):
-            units_in.send_nowait(unit)
+            units_in.offer(unit)
         station = PictureDecoding(frames, Meters())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(station.run, units_out)
@@ -278,4 +345,4 @@ class TestPictureDecoding:
         with pytest.raises(RuntimeError, match="closed"):
             station._decoder.flush()
         with pytest.raises(trio.BrokenResourceError):
-            units_in.send_nowait(kit.pictures(1)[0])
+            units_in.offer(kit.pictures(1)[0])

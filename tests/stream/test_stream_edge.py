@@ -22,6 +22,7 @@ from trickle_trio.publication import OutgoingSegment, open_publication
 from trickle_trio.stream.edge import MARGIN, PICTURES, SOUNDS, LiveEdge
 from trickle_trio.stream.ends import Silence
 from trickle_trio.stream.events import Events
+from trickle_trio.stream.handing import Queue
 from trickle_trio.stream.ingest import Ingest
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.settings import Pace, StreamPolicy
@@ -185,7 +186,8 @@ class Reading:
     _scope: trio.CancelScope = field(factory=trio.CancelScope)
 
     async def read(self, *segments: Segment) -> Reading:
-        units_in, units_out = trio.open_memory_channel[AccessUnit](0)
+        units_out = Queue[AccessUnit](0)
+        units_in = units_out.sender()
         sound = WaitingSound(60.0, Pace.LIVE, self.meters)
         ingest = Ingest(
             Tracks(), self.meters, Tap(), Events("", None), units_in, sound, edge=self.edge
@@ -196,7 +198,7 @@ class Reading:
                 await ingest.run(_each(segments), Silence(60.0, self._scope))  # type: ignore[arg-type]
         return self
 
-    async def _take(self, units: trio.MemoryReceiveChannel[AccessUnit]) -> None:
+    async def _take(self, units: Queue[AccessUnit]) -> None:
         async for unit in units:
             self.pictures.append(unit.pts)
             self.deadlines.append(self._scope.deadline)

@@ -18,6 +18,7 @@ from trickle_trio.media.encode import VideoEncoderSettings
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.media.pixels import UnreadablePixelsError
 from trickle_trio.stream.encode import SHORTEST, KeyRequest, PictureEncoding
+from trickle_trio.stream.handing import Queue
 from trickle_trio.stream.meters import Drop, Meters
 
 STEP = 3000
@@ -42,8 +43,10 @@ class Bench:
 
     async def run(self, frames: Sequence[VideoFrame], ask_at: int = -1) -> list[AccessUnit]:
         """What comes of these frames; a key frame is asked for before frame ``ask_at``."""
-        frames_in, frames_out = trio.open_memory_channel[VideoFrame](0)
-        units_in, units_out = trio.open_memory_channel[AccessUnit](len(frames) + 9)
+        frames_out = Queue[VideoFrame](0)
+        frames_in = frames_out.sender()
+        units_out = Queue[AccessUnit](len(frames) + 9)
+        units_in = units_out.sender()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.station().run, frames_out, units_in)
             with frames_in:
@@ -163,8 +166,10 @@ async def test_what_an_encoder_holds_comes_out_at_the_end_and_before_another_siz
 async def test_a_full_output_holds_the_encoder_back() -> None:
     """Saturation: one frame is encoded ahead, and no more are taken."""
     bench = Bench()
-    frames_in, frames_out = trio.open_memory_channel[VideoFrame](0)
-    units_in, units_out = trio.open_memory_channel[AccessUnit](3)
+    frames_out = Queue[VideoFrame](0)
+    frames_in = frames_out.sender()
+    units_out = Queue[AccessUnit](3)
+    units_in = units_out.sender()
     sent = 0
 
     async def send() -> None:
@@ -176,12 +181,12 @@ async def test_a_full_output_holds_the_encoder_back() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.station().run, frames_out, units_in)
         nursery.start_soon(send)
-        while not units_in.statistics().tasks_waiting_send:
+        while not units_in.is_waited_for:
             await trio.lowlevel.checkpoint()
         await wait_all_tasks_blocked()
         assert sent == 4
-        await units_out.receive()
-        while units_in.statistics().current_buffer_used < 3 or sent < 5:
+        await anext(units_out)
+        while len(units_out) < 3 or sent < 5:
             await trio.lowlevel.checkpoint()
         await wait_all_tasks_blocked(0.05)
         assert sent == 5
@@ -190,24 +195,28 @@ async def test_a_full_output_holds_the_encoder_back() -> None:
 
 async def test_a_cancellation_closes_what_it_writes_to() -> None:
     bench = Bench()
-    frames_in, frames_out = trio.open_memory_channel[VideoFrame](0)
-    units_in, units_out = trio.open_memory_channel[AccessUnit](10)
+    frames_out = Queue[VideoFrame](0)
+    frames_in = frames_out.sender()
+    units_out = Queue[AccessUnit](10)
+    units_in = units_out.sender()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.station().run, frames_out, units_in)
         await frames_in.send(frame(0))
-        first = await units_out.receive()
+        first = await anext(units_out)
         nursery.cancel_scope.cancel()
     assert first.key
     assert [unit async for unit in units_out] == []
     with pytest.raises(trio.BrokenResourceError):
-        frames_in.send_nowait(frame(1))
+        frames_in.offer(frame(1))
 
 
 async def test_a_rehearsal_leaves_no_trace_but_that_the_encoder_is_open() -> None:
     bench = Bench()
     station = bench.station()
-    frames_in, frames_out = trio.open_memory_channel[VideoFrame](0)
-    units_in, units_out = trio.open_memory_channel[AccessUnit](9)
+    frames_out = Queue[VideoFrame](0)
+    frames_in = frames_out.sender()
+    units_out = Queue[AccessUnit](9)
+    units_in = units_out.sender()
     station.rehearse(frame(0))  # nobody is there yet
     async with trio.open_nursery() as nursery:
         nursery.start_soon(station.run, frames_out, units_in)
@@ -227,8 +236,10 @@ async def test_a_rehearsal_leaves_no_trace_but_that_the_encoder_is_open() -> Non
 
 
 async def test_no_frame_is_kept_while_the_next_one_is_waited_for() -> None:
-    frames_in, frames_out = trio.open_memory_channel[VideoFrame](0)
-    units_in, _units_out = trio.open_memory_channel[AccessUnit](9)
+    frames_out = Queue[VideoFrame](0)
+    frames_in = frames_out.sender()
+    _units_out = Queue[AccessUnit](9)
+    units_in = _units_out.sender()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Bench().station().run, frames_out, units_in)
         pixels = np.zeros((48, 64, 3), np.float32)
@@ -236,7 +247,7 @@ async def test_no_frame_is_kept_while_the_next_one_is_waited_for() -> None:
         await frames_in.send(VideoFrame.from_ndarray(pixels))
         del pixels
         with trio.fail_after(10):
-            while units_in.statistics().current_buffer_used == 0:
+            while len(_units_out) == 0:
                 await trio.lowlevel.checkpoint()
         await wait_all_tasks_blocked()
         assert remains() is None

@@ -175,6 +175,9 @@ class TestOutput:
             while run.stream.statistics().frames_out < 20:
                 await trio.lowlevel.checkpoint()
             await kit.delete_channel(run.target)
+            # It is seen by the next picture, and all of the first thirty may be out.
+            more = kit.pictures(30, start=kit.START + 30 * kit.STEP)
+            run.nursery.start_soon(partial(run.feed, more, delete=False))
             await run.ended.wait()
         assert run.outcome.end is End.OUTPUT_ENDED
 

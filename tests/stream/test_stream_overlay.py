@@ -27,6 +27,7 @@ from trickle_trio.processor import (
     video_handler,
 )
 from trickle_trio.stream.ending import End
+from trickle_trio.stream.handing import Queue
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.overlay import Overlay
 from trickle_trio.stream.process import PictureHandling
@@ -85,7 +86,8 @@ class Bench:
         """Put so many frames in, thirty a second, ``then`` those of other numbers, and see what comes out; ``at`` a
         frame's number, do things.
         """
-        processed_in, processed_out = trio.open_memory_channel[VideoFrame](2)
+        processed_out = Queue[VideoFrame](2)
+        processed_in = processed_out.sender()
         handling = PictureHandling(
             as_processor(self.handler),
             self.wishes,
@@ -95,7 +97,7 @@ class Bench:
             self._times,
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.overlay.run, processed_in.clone())
+            nursery.start_soon(self.overlay.run, processed_out.sender())
             nursery.start_soon(handling.run, self.frames, processed_in)
             nursery.start_soon(self._read, processed_out)
             with self.frames:
@@ -104,7 +106,7 @@ class Bench:
                     await self.frames.put(frame(index))
                     await trio.sleep(1 / fps)
 
-    async def _read(self, processed: trio.MemoryReceiveChannel[VideoFrame]) -> None:
+    async def _read(self, processed: Queue[VideoFrame]) -> None:
         async for each in processed:
             self.out.append(each)
             await self.is_reading.wait()
@@ -429,7 +431,8 @@ class TestSaturation:
         bench.overlay.ask(True)
         for index in range(100):
             assert await bench.overlay.take(frame(index))
-        processed_in, processed_out = trio.open_memory_channel[VideoFrame](2)
+        processed_out = Queue[VideoFrame](2)
+        processed_in = processed_out.sender()
         bench.overlay.close()
         await bench.overlay.run(processed_in)
         assert [each.timestamp // STEP async for each in processed_out] == [99]
@@ -455,19 +458,19 @@ class TestSaturation:
     async def test_a_cancellation_closes_its_channels(self, config: OverlayConfig) -> None:
         bench = Bench(whitened, config)
         bench.overlay.ask(True)
-        processed_in, processed_out = trio.open_memory_channel[VideoFrame](0)
+        processed_out = Queue[VideoFrame](0)
+        processed_in = processed_out.sender()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bench.overlay.run, processed_in)
             await bench.overlay.take(frame(0))
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
-        with pytest.raises(trio.EndOfChannel):
-            processed_out.receive_nowait()
+        assert not await processed_out.wait()
         assert not any(thread.name == "trickle overlay" for thread in threading.enumerate())
 
     async def test_no_thread_before_there_is_something_to_draw(self) -> None:
         bench = Bench(whitened)
-        processed_in, _ = trio.open_memory_channel[VideoFrame](0)
+        processed_in = Queue[VideoFrame](0).sender()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bench.overlay.run, processed_in)
             await wait_all_tasks_blocked()

@@ -17,6 +17,7 @@ from trickle_trio.media.frames import AudioFrame, VideoFrame
 from trickle_trio.processor import StreamProcessor
 from trickle_trio.stream.encode import KeyRequest
 from trickle_trio.stream.ending import End
+from trickle_trio.stream.handing import Queue
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.passing import PicturePassing
 from trickle_trio.stream.step import SoundProgress
@@ -55,9 +56,12 @@ class Bench:
         self, units: Sequence[AccessUnit], want_at: int = -1, ask_at: int = -1
     ) -> list[AccessUnit]:
         """What was copied; what was not is in ``through``."""
-        units_in, units_out = trio.open_memory_channel[AccessUnit](0)
-        past_in, past_out = trio.open_memory_channel[AccessUnit](1000)
-        through_in, through_out = trio.open_memory_channel[AccessUnit](1000)
+        units_out = Queue[AccessUnit](0)
+        units_in = units_out.sender()
+        past_out = Queue[AccessUnit](1000)
+        past_in = past_out.sender()
+        through_out = Queue[AccessUnit](1000)
+        through_in = through_out.sender()
         station = self.station()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(station.run, units_out, past_in, through_in)
@@ -200,9 +204,12 @@ class TestInStep:
 
 async def test_a_full_output_holds_it_back_and_a_cancellation_closes_everything(kit: Any) -> None:
     """Saturation and cancellation."""
-    units_in, units_out = trio.open_memory_channel[AccessUnit](0)
-    past_in, past_out = trio.open_memory_channel[AccessUnit](3)
-    through_in, through_out = trio.open_memory_channel[AccessUnit](3)
+    units_out = Queue[AccessUnit](0)
+    units_in = units_out.sender()
+    past_out = Queue[AccessUnit](3)
+    past_in = past_out.sender()
+    through_out = Queue[AccessUnit](3)
+    through_in = through_out.sender()
     station = Bench().station()
     sent = 0
     async with trio.open_nursery() as nursery:

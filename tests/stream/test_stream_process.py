@@ -26,6 +26,7 @@ from trickle_trio.processor import (
 )
 from trickle_trio.stream.ending import End, StreamEnds
 from trickle_trio.stream.events import Events
+from trickle_trio.stream.handing import Queue
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.overlay import Overlay
 from trickle_trio.stream.process import PictureHandling
@@ -63,7 +64,8 @@ class Bench:
         with waiting:
             for each in frames:
                 await waiting.put(each)
-        processed_in, processed_out = trio.open_memory_channel[VideoFrame](room)
+        processed_out = Queue[VideoFrame](room)
+        processed_in = processed_out.sender()
         station = self.station()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(station.run, waiting, processed_in)
@@ -102,14 +104,15 @@ async def test_no_frame_is_kept_while_the_next_one_is_waited_for() -> None:
 
     bench = Bench(as_processor(brighter))
     waiting = WaitingFrames(2, Pace.LIVE, bench.meters)
-    processed_in, processed_out = trio.open_memory_channel[VideoFrame](0)
+    processed_out = Queue[VideoFrame](0)
+    processed_in = processed_out.sender()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.station().run, waiting, processed_in)
         pixels = np.zeros((16, 32, 3), np.uint8)
         made.append(weakref.ref(pixels))
         await waiting.put(VideoFrame.from_ndarray(pixels))
         del pixels
-        await processed_out.receive()
+        await anext(processed_out)
         await wait_all_tasks_blocked()
         assert [each() for each in made] == [None, None]
         nursery.cancel_scope.cancel()
@@ -433,13 +436,14 @@ class TestSaturation:
         waiting = WaitingFrames(50, Pace.EVERY_FRAME, bench.meters)
         for index in range(50):
             await waiting.put(frame(index))
-        processed_in, processed_out = trio.open_memory_channel[VideoFrame](2)
+        processed_out = Queue[VideoFrame](2)
+        processed_in = processed_out.sender()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bench.station().run, waiting, processed_in)
             await wait_all_tasks_blocked()
             assert calls == 2 + concurrency
             for _ in range(10):
-                await processed_out.receive()
+                await anext(processed_out)
             await wait_all_tasks_blocked()
             assert calls == 12 + concurrency
             nursery.cancel_scope.cancel()
@@ -461,7 +465,8 @@ class TestSaturation:
         waiting = WaitingFrames(9, Pace.EVERY_FRAME, bench.meters)
         for index in range(9):
             await waiting.put(frame(index))
-        processed_in, processed_out = trio.open_memory_channel[VideoFrame](2)
+        processed_out = Queue[VideoFrame](2)
+        processed_in = processed_out.sender()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bench.station().run, waiting, processed_in)
             await wait_all_tasks_blocked()

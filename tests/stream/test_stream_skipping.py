@@ -16,6 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.processor import FrameSkipConfig, StreamProcessor, as_processor, video_handler
+from trickle_trio.stream.handing import Queue
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.overlay import Overlay
 from trickle_trio.stream.process import PictureHandling
@@ -96,7 +97,8 @@ async def through(
         speed,
     )
     frames = WaitingFrames(8, Pace.LIVE, meters, overlay)
-    processed_in, processed_out = trio.open_memory_channel[VideoFrame](2)
+    processed_out = Queue[VideoFrame](2)
+    processed_in = processed_out.sender()
     began = trio.current_time()
 
     async def feed() -> None:

@@ -17,6 +17,7 @@ from trickle_trio.media.decode import AudioDecoder
 from trickle_trio.media.encode import AudioEncoderSettings
 from trickle_trio.media.frames import AudioFrame
 from trickle_trio.processor import StreamProcessor, Withheld, as_processor
+from trickle_trio.stream.handing import Queue
 from trickle_trio.stream.meters import Meters
 from trickle_trio.stream.settings import StreamPolicy
 from trickle_trio.stream.sound import SoundHandling
@@ -56,8 +57,10 @@ class Bench:
         )
 
     async def run(self, units: Sequence[AccessUnit]) -> list[AccessUnit]:
-        units_in, units_out = trio.open_memory_channel[AccessUnit](0)
-        done_in, done_out = trio.open_memory_channel[AccessUnit](10_000)
+        units_out = Queue[AccessUnit](0)
+        units_in = units_out.sender()
+        done_out = Queue[AccessUnit](10_000)
+        done_in = done_out.sender()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.station().run, units_out, done_in)
             with units_in:
@@ -222,8 +225,9 @@ async def test_damage_is_counted_and_the_rest_is_heard(kit: Any) -> None:
 
 async def test_a_full_output_holds_the_station_back(kit: Any) -> None:
     """Saturation: it takes no more than it can pass on."""
-    units_in, units_out = trio.open_memory_channel[AccessUnit](0)
-    done_in, _done_out = trio.open_memory_channel[AccessUnit](2)
+    units_out = Queue[AccessUnit](0)
+    units_in = units_out.sender()
+    done_in = Queue[AccessUnit](2).sender()
     sent = 0
 
     async def send() -> None:
@@ -235,7 +239,7 @@ async def test_a_full_output_holds_the_station_back(kit: Any) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Bench(echo).station().run, units_out, done_in)
         nursery.start_soon(send)
-        while not done_in.statistics().tasks_waiting_send:
+        while not done_in.is_waited_for:
             await trio.lowlevel.checkpoint()
         await wait_all_tasks_blocked(0.02)
         assert sent <= 8
@@ -243,17 +247,19 @@ async def test_a_full_output_holds_the_station_back(kit: Any) -> None:
 
 
 async def test_a_cancellation_closes_what_it_writes_to(kit: Any) -> None:
-    units_in, units_out = trio.open_memory_channel[AccessUnit](100)
-    done_in, done_out = trio.open_memory_channel[AccessUnit](100)
+    units_out = Queue[AccessUnit](100)
+    units_in = units_out.sender()
+    done_out = Queue[AccessUnit](100)
+    done_in = done_out.sender()
     for unit in kit.sounds(1.0):
-        units_in.send_nowait(unit)
+        units_in.offer(unit)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Bench(echo).station().run, units_out, done_in)
-        await done_out.receive()
+        await anext(done_out)
         nursery.cancel_scope.cancel()
-    with pytest.raises(trio.EndOfChannel):
-        while True:
-            done_out.receive_nowait()
+    with trio.fail_after(1):
+        async for _ in done_out:
+            pass
 
 
 @pytest.fixture

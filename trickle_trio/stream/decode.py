@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from itertools import groupby
 from typing import Final
 
-import trio
 from attrs import define, field
 
 from trickle_core.mpegts import AccessUnit, ElementaryStream
-from trickle_trio.media.decode import DecoderStatistics, VideoDecoder
+from trickle_trio.media.decode import VideoDecoder
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.stream.edge import LiveEdge
+from trickle_trio.stream.handing import Queue
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.threads import CodecThread
 from trickle_trio.stream.waiting import WaitingFrames
 
 BATCH: Final = 8
-"""Units that are decoded in one go at most: decoded pictures are large."""
+"""Units that are decoded in one go at most: decoded pictures are large. When a handler holds the loop
+for long, a decoder that is called for each unit falls behind by that, and the picture gets old in
+front of it."""
+
+
+@define
+class _Decoded:
+    """What comes of some units."""
+
+    frames: list[VideoFrame] = field(factory=list)
+    lost: int = 0
+    misordered: int = 0
+    error: str | None = None
+
+    def take(self, decoder: VideoDecoder, call: Callable[[], list[VideoFrame]]) -> None:
+        """Have the decoder called, and see what changes."""
+        before = decoder.statistics()
+        self.frames += call()
+        now = decoder.statistics()
+        self.lost += now.errors - before.errors + now.skipped - before.skipped
+        self.misordered += now.misordered - before.misordered
+        if now.errors > before.errors:
+            self.error = now.last_error
 
 
 def _nothing(_: VideoFrame) -> None:
@@ -38,45 +59,45 @@ class PictureDecoding:
     """Told of each frame that is from before the stream."""
     _decoder: VideoDecoder | None = None
     _track: ElementaryStream | None = None
-    _thread: CodecThread = field(init=False)
 
-    async def run(self, units: trio.MemoryReceiveChannel[AccessUnit]) -> None:
+    async def run(self, units: Queue[AccessUnit]) -> None:
         """Decode until the units end, and what the decoder still holds then."""
-        with CodecThread("trickle decode") as self._thread, units, self.frames:
+        stage = self.meters.stage("decode")
+        with CodecThread("trickle decode") as thread, units, self.frames:
+            # The first that is old comes alone: others get ready with it, and there is no time to lose.
+            first = BATCH if self.edge.since == -math.inf else 1
+            work = thread.over(units, self._decode, stage, most=first)
             try:
-                async for unit in units:
-                    waiting = [unit] if self._is_first_old(unit) else _with_waiting(unit, units)
-                    for track, batch in groupby(waiting, _track_of):
-                        await self._decode(track, list(batch))
-                await self._finish()
+                async for decoded in work:
+                    work.most = BATCH
+                    self._count(decoded)
+                    await self._pass_on(decoded.frames)
+                    del decoded  # no frame is kept while the next one is waited for
             finally:
                 self._close()
 
-    def _is_first_old(self, unit: AccessUnit) -> bool:
-        """With the frame that it gives, others get ready for those that are shown: no time to lose."""
-        return self._decoder is None and unit.pts < self.edge.since
+    def _decode(self, batch: list[AccessUnit]) -> _Decoded:
+        """On the thread; nothing more: what is still held."""
+        decoded = _Decoded()
+        for unit in batch:
+            if self._decoder is None or unit.stream != self._track:
+                self._finish(decoded)
+                self._decoder, self._track = VideoDecoder(unit.stream.codec), unit.stream
+            decoded.take(self._decoder, partial(self._decoder.decode, unit))
+        if not batch:
+            self._finish(decoded)
+        return decoded
 
-    async def _decode(self, track: ElementaryStream, batch: list[AccessUnit]) -> None:
-        if self._decoder is None or track != self._track:
-            await self._finish()
-            self._close()
-            self._decoder, self._track = VideoDecoder(track.codec), track
-        before = self._decoder.statistics()
-        with self.meters.stage("decode"):
-            frames = await self._thread.run(partial(_decode_all, self._decoder, batch))
-        self._count(before, self._decoder.statistics())
-        await self._pass_on(frames)
-
-    def _count(self, before: DecoderStatistics, now: DecoderStatistics) -> None:
-        lost = now.errors - before.errors + now.skipped - before.skipped
-        self.meters.drop(Drop.DAMAGED, lost)
-        self.meters.drop(Drop.OUT_OF_ORDER, now.misordered - before.misordered)
-        if now.errors > before.errors:
-            self.meters.error("decode", now.last_error or "")
-
-    async def _finish(self) -> None:
+    def _finish(self, decoded: _Decoded) -> None:
         if self._decoder is not None:
-            await self._pass_on(await self._thread.run(self._decoder.flush))
+            decoded.take(self._decoder, self._decoder.flush)
+            self._close()
+
+    def _count(self, decoded: _Decoded) -> None:
+        self.meters.drop(Drop.DAMAGED, decoded.lost)
+        self.meters.drop(Drop.OUT_OF_ORDER, decoded.misordered)
+        if decoded.error is not None:
+            self.meters.error("decode", decoded.error)
 
     async def _pass_on(self, frames: list[VideoFrame]) -> None:
         for frame in frames:
@@ -90,27 +111,3 @@ class PictureDecoding:
     def _close(self) -> None:
         if self._decoder is not None:
             self._decoder.close()
-
-
-def _with_waiting(
-    first: AccessUnit, units: trio.MemoryReceiveChannel[AccessUnit]
-) -> list[AccessUnit]:
-    """The unit that has come, and those that wait behind it.
-
-    Each call into a thread costs two turns of the loop. When a handler holds the loop for long, a
-    decoder that is called for each unit falls behind by that, and the picture gets old in front of
-    it.
-    """
-    batch = [first]
-    with suppress(trio.WouldBlock, trio.EndOfChannel):
-        while len(batch) < BATCH:
-            batch.append(units.receive_nowait())
-    return batch
-
-
-def _track_of(unit: AccessUnit) -> ElementaryStream:
-    return unit.stream
-
-
-def _decode_all(decoder: VideoDecoder, batch: list[AccessUnit]) -> list[VideoFrame]:
-    return [frame for unit in batch for frame in decoder.decode(unit)]

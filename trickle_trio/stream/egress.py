@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 
-import trio
 from attrs import define, field
 
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit, ElementaryStream, Muxer
@@ -17,7 +16,7 @@ from trickle_trio.publication import OutgoingSegment, Publication, SegmentLost
 from trickle_trio.stream.borders import Borders, Place, Segment
 from trickle_trio.stream.encode import KeyRequest
 from trickle_trio.stream.events import Events
-from trickle_trio.stream.interleave import Interleaver
+from trickle_trio.stream.handing import Queue
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.settings import StreamPolicy
 from trickle_trio.stream.tap import Tap
@@ -28,14 +27,13 @@ from trickle_trio.stream.tracks import Tracks
 class Egress:
     """Writes units to a publication until they end. See the text at the head of this module."""
 
-    units: trio.MemoryReceiveChannel[AccessUnit]
+    units: Queue[AccessUnit]
     tracks: Tracks
     meters: Meters
     tap: Tap
     keys: KeyRequest
     policy: StreamPolicy
     events: Events
-    _order: Interleaver = field(init=False)
     _borders: Borders = field(init=False)
     _ready: deque[AccessUnit] = field(factory=deque, init=False)
     _unsent: list[tuple[AccessUnit, bytes]] = field(factory=list, init=False)
@@ -46,7 +44,6 @@ class Egress:
     _carried: tuple[ElementaryStream, ...] = field(default=(), init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._order = Interleaver(self.policy.sound_wait)
         self._borders = Borders(round(self.policy.segment_seconds * CLOCK_RATE))
 
     async def run(self, publication: Publication) -> None:
@@ -81,7 +78,7 @@ class Egress:
         return await self._next_first()
 
     async def _fill(self, segment: OutgoingSegment, first: AccessUnit) -> None:
-        muxer = self._begin()
+        muxer = self._begin(first)
         self._unsent = [(first, muxer.tables() + muxer.write(first))]
         while True:
             self._mux_ready(muxer)
@@ -93,9 +90,10 @@ class Egress:
         """All that is ready, up to what begins the next segment, becomes one write: a picture and its
         sound cost one system call here, one chunk on the wire, and one waking of each reader.
         """
+        carried = self.tracks.carried()
         while self._ready and not self._following:
             unit = self._ready.popleft()
-            place = self._place(unit) if self._is_carried(unit) else Place.NOWHERE
+            place = self._place(unit) if unit.stream in carried else Place.NOWHERE
             if place is Place.FIRST:
                 self._following = unit
             elif place is Place.WITHIN:
@@ -103,13 +101,15 @@ class Egress:
             else:
                 self._drop(unit)
 
-    def _begin(self) -> Muxer:
+    def _begin(self, first: AccessUnit) -> Muxer:
         """The muxer for what the stream carries by now. Its counters run on from segment to
         segment.
         """
         carried = self.tracks.carried()
         if self._borders.segment is Segment.SOUND:  # players would look for the picture in it
             carried = tuple(stream for stream in carried if not stream.codec.is_video)
+        if first.stream not in carried:  # the program has changed while the segment was opened
+            carried = (first.stream,)
         if self._muxer is None:
             self._muxer = Muxer(carried)
         elif carried != self._carried:
@@ -141,27 +141,17 @@ class Egress:
         """
         while await self._fetch():
             unit = self._ready.popleft()
-            if self._is_carried(unit):
+            if unit.stream in self.tracks.carried():
                 return unit
             self._drop(unit)
         return None
 
-    def _is_carried(self, unit: AccessUnit) -> bool:
-        return unit.stream in self.tracks.carried()
-
     async def _fetch(self) -> bool:
         """Wait until something is ready to be written; False: there will be nothing more."""
-        while not self._ready:
-            try:
-                self._take(await self.units.receive())
-            except trio.EndOfChannel:
-                self._ready.extend(self._order.flush())
-                return bool(self._ready)
-        return True
-
-    def _take(self, unit: AccessUnit) -> None:
-        self._order.has_picture = self._borders.has_picture = self.tracks.video is not None
-        self._ready.extend(self._order.put(unit, trio.current_time()))
+        if not self._ready and await self.units.wait():
+            self._borders.has_picture = self.tracks.video is not None
+            self._ready.extend(self.units.take(self.units.room))
+        return bool(self._ready)
 
     async def _send(self, segment: OutgoingSegment) -> None:
         if not self._unsent:

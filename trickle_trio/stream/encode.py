@@ -8,13 +8,12 @@ import math
 from functools import partial
 from typing import Final
 
-import trio
 from attrs import define, field
 
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit
 from trickle_trio.media.encode import EncoderStatistics, VideoEncoder, VideoEncoderSettings
 from trickle_trio.media.frames import VideoFrame
-from trickle_trio.stream.handing import hand_on
+from trickle_trio.stream.handing import Queue, Sender
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.step import SoundProgress
 from trickle_trio.stream.threads import CodecThread
@@ -53,6 +52,8 @@ class PictureEncoding:
     _thread: CodecThread | None = field(default=None, init=False)
     _is_fresh: bool = True
     """Nothing has been encoded yet, not even for rehearsal."""
+    _counted: EncoderStatistics = field(factory=EncoderStatistics)
+    """What the encoder has told already."""
 
     def __attrs_post_init__(self) -> None:
         self._encoder = VideoEncoder(self.settings, pid=VIDEO_PID)
@@ -65,64 +66,57 @@ class PictureEncoding:
             self._is_fresh = False
             self._thread.post(partial(self._encoder.rehearse, frame))
 
-    async def run(
-        self,
-        frames: trio.MemoryReceiveChannel[VideoFrame],
-        out: trio.MemorySendChannel[AccessUnit],
-    ) -> None:
+    async def run(self, frames: Queue[VideoFrame], out: Sender[AccessUnit]) -> None:
         """Encode until the frames end, and what the encoder still holds then."""
+        stage = self.meters.stage("encode")
         with CodecThread("trickle encode") as thread, frames, out:
             self._thread = thread
             try:
-                async for frame in frames:
-                    await self._take(frame, thread, out)
-                    del frame  # not kept while the next one is waited for
-                await self._finish(thread, out)
+                async for units in thread.over(frames, self._encode, stage):
+                    self._count(self._encoder.statistics())
+                    await self._pass_on(units, out)
             finally:
                 self._thread = None
                 self._encoder.close()
 
-    async def _take(
-        self, frame: VideoFrame, thread: CodecThread, out: trio.MemorySendChannel[AccessUnit]
-    ) -> None:
-        self._is_fresh, encoder = False, self._encoder
-        if encoder.needs_new(frame) and frame.timestamp - self._resized >= SHORTEST * CLOCK_RATE:
-            self._resized = frame.timestamp
-            await self._finish(thread, out)
-        before = encoder.statistics()
-        units = await self._encode(frame, thread)
-        self._count(before, encoder.statistics())
-        if not encoder.needs_new(frame):
-            self.meters.size_out = (frame.width, frame.height)
-        await self._pass_on(units, out)
-
-    async def _encode(self, frame: VideoFrame, thread: CodecThread) -> list[AccessUnit]:
+    def _encode(self, frames: list[VideoFrame]) -> list[AccessUnit]:
+        """On the thread; nothing more: what is still held."""
+        if not frames:
+            return self._encoder.flush()
+        [frame], self._is_fresh = frames, False
+        held = self._fit_encoder(frame)
         key = self.keys.wanted or self._segment_is_full(frame)
         if key:
             self.keys.wanted = False  # from here on it is the encoder's, also when this one fails
             self._last_key = frame.timestamp
-        with self.meters.stage("encode"):
-            return await thread.run(partial(self._encoder.encode, frame, key=key))
+        return held + self._encoder.encode(frame, key=key)
+
+    def _fit_encoder(self, frame: VideoFrame) -> list[AccessUnit]:
+        """Give the frame another encoder if it needs one, and that may be; gives what the old one held."""
+        is_other = self._encoder.needs_new(frame)
+        if is_other and frame.timestamp - self._resized < SHORTEST * CLOCK_RATE:
+            return []
+        self.meters.size_out = (frame.width, frame.height)
+        if not is_other:
+            return []
+        self._resized = frame.timestamp
+        return self._encoder.flush()
 
     def _segment_is_full(self, frame: VideoFrame) -> bool:
         age = frame.timestamp - self._last_key
         return age >= self.segment_seconds * CLOCK_RATE - TOLERANCE
 
-    def _count(self, before: EncoderStatistics, now: EncoderStatistics) -> None:
-        lost = now.failures - before.failures
+    def _count(self, now: EncoderStatistics) -> None:
+        lost = now.failures - self._counted.failures
+        self._counted = now
         self.meters.drop(Drop.NOT_ENCODED, lost)
         if lost:
             self.meters.error("encode", now.last_error or "")
 
-    async def _finish(self, thread: CodecThread, out: trio.MemorySendChannel[AccessUnit]) -> None:
-        await self._pass_on(await thread.run(self._encoder.flush), out)
-
-    async def _pass_on(
-        self, units: list[AccessUnit], out: trio.MemorySendChannel[AccessUnit]
-    ) -> None:
+    async def _pass_on(self, units: list[AccessUnit], out: Sender[AccessUnit]) -> None:
         for unit in units:
             if unit.key:  # also those that nobody asked for: an encoder begins with one
                 self._last_key = max(self._last_key, unit.pts)
             if self.sound is not None:
                 await self.sound.wait_for(unit.dts)
-            await hand_on(unit, out)
+            await out.send(unit)

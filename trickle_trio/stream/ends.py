@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Final, Self
 
 import trio
-from attrs import define, frozen
+from attrs import define, field
 
 from trickle_core.commands import Ending
 from trickle_core.publisher import PublisherSettings
 from trickle_core.retry import RetryPolicy
 from trickle_core.subscriber import SubscriberSettings
-from trickle_trio.driver import ChannelEnded
+from trickle_trio.driver import ChannelEnded, open_hidden_nursery
 from trickle_trio.publication import Publication, PublicationStatistics, open_publication
 from trickle_trio.stream.ending import End, StreamEnds
 from trickle_trio.subscription import Subscription, SubscriptionStatistics, open_subscription
@@ -31,21 +31,41 @@ EARLY_PAUSE: Final = 0.25
 """Seconds before something that is not there yet is asked for again."""
 
 
-@frozen
+@define(eq=False)
 class Silence:
-    """A scope whose end comes when nothing has been read for ``patience`` seconds."""
+    """Cancels ``scope`` when nothing has been read for ``patience`` seconds.
+
+    It is looked after by a task that sleeps that long: something comes fifty times a second, and to
+    move the deadline of a scope each time would cost more than to read it.
+    """
 
     patience: float
     scope: trio.CancelScope
+    _since: float = field(factory=trio.current_time)
+    """Infinite while something is being passed on."""
 
-    @contextmanager
-    def broken(self) -> Iterator[None]:
-        """Something is there. While it is passed on, a pipe that takes its time is not held against
-        the input.
+    async def watch(self) -> None:
+        """Look after it until it has lasted too long."""
+        while self._since + self.patience > (now := trio.current_time()):  # noqa: ASYNC110  it moves
+            await trio.sleep_until(min(self._since, now) + self.patience)
+        self.scope.cancel()
+
+    def broken(self) -> Self:
+        """Something is there. While it is passed on, in a ``with`` block, a pipe that takes its time
+        is not held against the input.
         """
-        self.scope.deadline = math.inf
-        yield
-        self.scope.deadline = trio.current_time() + self.patience
+        return self
+
+    def __enter__(self) -> None:
+        self._since = math.inf
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._since = trio.current_time()
 
 
 @define(eq=False)
@@ -62,17 +82,24 @@ class Input:
 
     async def run(self, read: Callable[[Subscription, Silence], Awaitable[None]]) -> None:
         """Have the channel read until it ends. ``StreamEnds``: not in the ordinary way."""
-        with trio.move_on_after(self.patience) as scope:
-            try:
-                async with open_subscription(
-                    self.url, settings=self._settings()
-                ) as self._subscription:
-                    await read(self._subscription, Silence(self.patience, scope))
-            except ChannelEnded as error:
-                raise StreamEnds(End.INPUT_UNAVAILABLE, str(error)) from error
+        with trio.CancelScope() as scope:
+            silence = Silence(self.patience, scope)
+            async with open_hidden_nursery() as nursery:
+                nursery.start_soon(silence.watch)
+                await self._read(read, silence)
+                nursery.cancel_scope.cancel()
         if scope.cancelled_caught:
             raise StreamEnds(End.INPUT_SILENT, f"{self.url}: nothing came for {self.patience:g} s")
         self._check_ending()
+
+    async def _read(
+        self, read: Callable[[Subscription, Silence], Awaitable[None]], silence: Silence
+    ) -> None:
+        try:
+            async with open_subscription(self.url, settings=self._settings()) as self._subscription:
+                await read(self._subscription, silence)
+        except ChannelEnded as error:
+            raise StreamEnds(End.INPUT_UNAVAILABLE, str(error)) from error
 
     def _settings(self) -> SubscriberSettings:
         # A server that is away is to be told of as that, and not as silence: it gets less time, and

@@ -24,7 +24,7 @@ from trickle_trio.stream.edge import LiveEdge
 from trickle_trio.stream.ends import Silence
 from trickle_trio.stream.events import Events
 from trickle_trio.stream.forms import HEAD, Form, form_of, names_container
-from trickle_trio.stream.handing import hand_on
+from trickle_trio.stream.handing import Sender
 from trickle_trio.stream.meters import Meters
 from trickle_trio.stream.tap import Tap
 from trickle_trio.stream.tracks import Tracks
@@ -44,7 +44,7 @@ class Ingest:
     meters: Meters
     tap: Tap
     events: Events
-    pictures: trio.MemorySendChannel[AccessUnit]
+    pictures: Sender[AccessUnit]
     sound: WaitingSound
     edge: LiveEdge = field(factory=LiveEdge)
     """Where what is shown begins."""
@@ -109,7 +109,7 @@ class Ingest:
         for unit in sounds:
             await self.sound.put(unit)
         for unit in pictures:
-            await hand_on(unit, self.pictures)
+            await self.pictures.send(unit)
 
     async def _begin(self, head: bytes, mime_type: str) -> None:
         """Settle who reads the segment that begins so: bytes that say nothing go where the last ones
@@ -146,7 +146,8 @@ class Ingest:
         track = self.tracks.track_of(unit)
         if track is None or (unit.damaged and not track.codec.is_video):
             return  # half a frame of sound is noise
-        for placed in self._arrivals.place(evolve(unit, stream=track)):
+        ours = unit if unit.stream == track else evolve(unit, stream=track)
+        for placed in self._arrivals.place(ours):
             await self._pass_placed(placed)
 
     async def _pass_placed(self, unit: AccessUnit) -> None:
@@ -161,7 +162,7 @@ class Ingest:
         self.tap.offer(unit)
         self.meters.picture_arrived(unit.pts)
         for ready in self.edge.pass_picture(unit) if self._is_old else (unit,):
-            await hand_on(ready, self.pictures)
+            await self.pictures.send(ready)
 
     async def _pass_sound(self, unit: AccessUnit) -> None:
         self.tap.offer(unit)

@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+import trio
 from attrs import define, field
 
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit
+from trickle_trio.stream.handing import Queue
+from trickle_trio.stream.tracks import Tracks
 
 LONGEST: Final = 10.0
 """Seconds that sound waits at most, whatever comes. So long it also waits for the first picture of
@@ -27,6 +30,25 @@ HELD: Final = 2048
 OVERLAP: Final = CLOCK_RATE // 10
 """Sound that began so shortly before a picture goes behind it: it is heard with that picture, and
 would be missing where a segment begins with it. No codec of ours has longer frames."""
+
+
+class CodedUnits(Queue[AccessUnit]):
+    """The output's units, which come from several stations and are taken in the order of writing.
+
+    Sound that waits for its picture wakes nobody; it takes no room either.
+    """
+
+    def __init__(self, room: int, wait: float, tracks: Tracks) -> None:
+        super().__init__(room)
+        self._order = Interleaver(wait)
+        self._tracks = tracks
+
+    def _put(self, item: AccessUnit) -> None:
+        self._order.has_picture = self._tracks.video is not None
+        self._items.extend(self._order.put(item, trio.current_time()))
+
+    def _end(self) -> None:
+        self._items.extend(self._order.flush())
 
 
 @define(eq=False)

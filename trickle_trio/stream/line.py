@@ -25,8 +25,9 @@ from trickle_trio.stream.encode import KeyRequest, PictureEncoding
 from trickle_trio.stream.ends import Input, Output
 from trickle_trio.stream.events import Events
 from trickle_trio.stream.farewell import finish_within
-from trickle_trio.stream.handing import hand_on
+from trickle_trio.stream.handing import Queue, Sender
 from trickle_trio.stream.ingest import Ingest
+from trickle_trio.stream.interleave import CodedUnits
 from trickle_trio.stream.meters import Meters, StreamStatistics
 from trickle_trio.stream.overlay import Overlay
 from trickle_trio.stream.passing import PicturePassing
@@ -121,26 +122,30 @@ class Line:
         """Start every station. Each ends by itself when what it reads does, or raises
         ``StreamEnds``.
         """
-        pictures_in, pictures_out = trio.open_memory_channel[AccessUnit](UNITS_WAITING)
-        coded_in, coded_out = trio.open_memory_channel[AccessUnit](UNITS_WAITING)
+        pictures, coded = Queue[AccessUnit](UNITS_WAITING), self._coded()
+        pictures_in = pictures.sender()
         keys = KeyRequest()
         progress = SoundProgress(self.settings.policy.sound_wait, self.tracks)
-        with coded_in:  # who writes to it has a clone: the last one to close it ends the output
-            sound_in = self._start_sound(nursery, coded_in.clone(), progress)
-            if self.tracks.copies_video:
-                past = coded_in.clone()
-                pictures_out = self._start_passing(nursery, pictures_out, past, keys, progress)
-            encoding = self._encoding(keys, progress)
-            processed_out = self._start_picture(nursery, pictures_out, encoding)
-            encode = encoding.run if encoding else self._count_pictures
-            nursery.start_soon(encode, processed_out, coded_in.clone())
-        self._start_output(nursery, coded_out, keys)
-        nursery.start_soon(self._read, pictures_in, sound_in)
+        sound = self._start_sound(nursery, coded.sender(), progress)
+        if self.tracks.copies_video:
+            pictures = self._start_passing(nursery, pictures, coded.sender(), keys, progress)
+        encoding = self._encoding(keys, progress)
+        processed = self._start_picture(nursery, pictures, encoding)
+        encode = encoding.run if encoding else self._count_pictures
+        nursery.start_soon(encode, processed, coded.sender())
+        self._start_output(nursery, coded, keys)
+        nursery.start_soon(self._read, pictures_in, sound)
+
+    def _coded(self) -> Queue[AccessUnit]:
+        """What is to be written, in that order; where nothing is, it is only counted."""
+        if self._output is None:
+            return Queue(UNITS_WAITING)
+        return CodedUnits(UNITS_WAITING, self.settings.policy.sound_wait, self.tracks)
 
     def _start_sound(
         self,
         nursery: trio.Nursery,
-        coded: trio.MemorySendChannel[AccessUnit],
+        coded: Sender[AccessUnit],
         progress: SoundProgress,
     ) -> WaitingSound:
         """Where the input's sound goes."""
@@ -157,25 +162,25 @@ class Line:
             )
             nursery.start_soon(handling.run, sound, coded)
         else:
-            nursery.start_soon(_pass_by, sound, coded)
+            nursery.start_soon(sound.pass_by, coded)
         return sound
 
     def _start_passing(
         self,
         nursery: trio.Nursery,
-        pictures: trio.MemoryReceiveChannel[AccessUnit],
-        past: trio.MemorySendChannel[AccessUnit],
+        pictures: Queue[AccessUnit],
+        past: Sender[AccessUnit],
         keys: KeyRequest,
         progress: SoundProgress,
-    ) -> trio.MemoryReceiveChannel[AccessUnit]:
+    ) -> Queue[AccessUnit]:
         """Where pictures come from that are to be decoded, when no handler looks at them."""
-        through_in, through_out = trio.open_memory_channel[AccessUnit](UNITS_WAITING)
+        through = Queue[AccessUnit](UNITS_WAITING)
         seconds = self.settings.policy.segment_seconds
         passing = PicturePassing(
             self.tracks, seconds, keys, self.meters, progress, self._wants_frames
         )
-        nursery.start_soon(passing.run, pictures, past, through_in)
-        return through_out
+        nursery.start_soon(passing.run, pictures, past, through.sender())
+        return through
 
     def _wants_frames(self) -> bool:
         """Whether pictures must be decoded though no handler looks at them."""
@@ -185,25 +190,25 @@ class Line:
     def _start_picture(
         self,
         nursery: trio.Nursery,
-        pictures: trio.MemoryReceiveChannel[AccessUnit],
+        pictures: Queue[AccessUnit],
         encoding: PictureEncoding | None,
-    ) -> trio.MemoryReceiveChannel[VideoFrame]:
+    ) -> Queue[VideoFrame]:
         """Where processed frames come from."""
-        processed_in, processed_out = trio.open_memory_channel[VideoFrame](FRAMES_READY)
+        processed = Queue[VideoFrame](FRAMES_READY)
         decoding = PictureDecoding(
             self.frames, self.meters, self.edge, partial(self._rehearse, encoding)
         )
         nursery.start_soon(decoding.run, pictures)
-        nursery.start_soon(self.overlay.run, processed_in.clone())
-        nursery.start_soon(self._handle, processed_in)
-        return processed_out
+        nursery.start_soon(self.overlay.run, processed.sender())
+        nursery.start_soon(self._handle, processed.sender())
+        return processed
 
     def _rehearse(self, encoding: PictureEncoding | None, frame: VideoFrame) -> None:
         """Get the encoder ready for frames like one that is not shown, as long as none has come."""
         if encoding is not None:
             encoding.rehearse(self.wishes.fitted(frame))
 
-    async def _handle(self, processed: trio.MemorySendChannel[VideoFrame]) -> None:
+    async def _handle(self, processed: Sender[VideoFrame]) -> None:
         with processed:
             handling = PictureHandling(
                 self.handlers,
@@ -242,7 +247,7 @@ class Line:
         )
 
     def _start_output(
-        self, nursery: trio.Nursery, units: trio.MemoryReceiveChannel[AccessUnit], keys: KeyRequest
+        self, nursery: trio.Nursery, units: Queue[AccessUnit], keys: KeyRequest
     ) -> None:
         if self._output is None:
             nursery.start_soon(self._count_coded, units)
@@ -257,7 +262,7 @@ class Line:
 
     async def _read(
         self,
-        pictures: trio.MemorySendChannel[AccessUnit],
+        pictures: Sender[AccessUnit],
         sound: WaitingSound,
     ) -> None:
         """Read the input to its end; then nothing more comes into the pipe."""
@@ -286,25 +291,18 @@ class Line:
 
     async def _count_pictures(
         self,
-        frames: trio.MemoryReceiveChannel[VideoFrame],
-        coded: trio.MemorySendChannel[AccessUnit],
+        frames: Queue[VideoFrame],
+        coded: Sender[AccessUnit],
     ) -> None:
         """Where there is no output, a processed frame has reached its end."""
         with frames, coded:
             async for frame in frames:
                 self.meters.picture_left(frame.timestamp)
 
-    async def _count_coded(self, units: trio.MemoryReceiveChannel[AccessUnit]) -> None:
+    async def _count_coded(self, units: Queue[AccessUnit]) -> None:
         with units:
             async for unit in units:
                 if unit.stream.codec.is_video:
                     self.meters.picture_left(unit.pts)
                 else:
                     self.meters.sound_left()
-
-
-async def _pass_by(sound: WaitingSound, coded: trio.MemorySendChannel[AccessUnit]) -> None:
-    """Sound that nobody touches waits here for its place, not in front of the pictures."""
-    with coded:
-        async for unit in sound:
-            await hand_on(unit, coded)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from typing import Final
 
@@ -17,6 +15,10 @@ from trickle_trio.subscription import SubscriptionStatistics
 
 RATE_WINDOW: Final = 2.0
 """Seconds over which a rate is taken."""
+
+EVENTS_KEPT: Final = 1024
+"""Events that a rate is taken of at most: five hundred a second, for an input that is read as fast as
+can be."""
 
 DELAYS_KEPT: Final = 900
 """Delays in the percentiles: half a minute at 30 frames a second."""
@@ -43,25 +45,23 @@ class Drop(Enum):
 
 @define
 class Rate:
-    """Events a second over the last ``RATE_WINDOW`` seconds."""
+    """Events a second over the last ``RATE_WINDOW`` seconds, or over the last ``EVENTS_KEPT`` events
+    where those were more.
+    """
 
-    _times: deque[float] = field(factory=deque)
+    _times: deque[float] = field(factory=lambda: deque(maxlen=EVENTS_KEPT))
 
     def count(self, now: float) -> None:
         """One more."""
         self._times.append(now)
-        self._forget(now)
 
     def at(self, now: float) -> float:
         """Events a second by now: over the time since the first one while that is short."""
-        self._forget(now)
+        while self._times and now - self._times[0] > RATE_WINDOW:
+            self._times.popleft()
         if len(self._times) < 2:
             return 0.0
         return len(self._times) / max(now - self._times[0], 1e-3)
-
-    def _forget(self, now: float) -> None:
-        while self._times and now - self._times[0] > RATE_WINDOW:
-            self._times.popleft()
 
 
 @frozen
@@ -73,9 +73,16 @@ class StageTime:
 
 
 @define
-class _Stage:
+class Stage:
+    """A station's work so far."""
+
     count: int = 0
     seconds: float = 0.0
+
+    def took(self, seconds: float) -> None:
+        """One more item, and how long it took."""
+        self.count += 1
+        self.seconds += seconds
 
 
 @frozen(kw_only=True)
@@ -132,7 +139,8 @@ class Meters:
     """The counters of one stream. Everything here is quick and never blocks."""
 
     def __init__(self) -> None:
-        self.started = trio.current_time()
+        self._time = trio.lowlevel.current_clock().current_time  # asked for with every unit
+        self.started = self._time()
         self.frames_in = self.frames_out = self.audio_in = self.audio_out = 0
         self.dropped: Counter[Drop] = Counter()
         self.errors: Counter[str] = Counter()
@@ -148,7 +156,7 @@ class Meters:
         self._overlaid: dict[int, None] = {}
         self._arrivals: dict[int, float] = {}
         self._delays: deque[float] = deque(maxlen=DELAYS_KEPT)
-        self._stages: dict[str, _Stage] = {}
+        self._stages: dict[str, Stage] = {}
 
     def picture_arrived(self, pts: int) -> None:
         """A coded picture is here."""
@@ -165,7 +173,7 @@ class Meters:
         self.sound_in.count(self._arrived())
 
     def _arrived(self) -> float:
-        now = trio.current_time()
+        now = self._time()
         if self.last_input is None or now - self.last_input > GAP:
             self.input_since = now
         self.last_input = now
@@ -173,7 +181,7 @@ class Meters:
 
     def picture_left(self, pts: int) -> None:
         """What became of the picture with this time has been sent."""
-        now = self.last_output = trio.current_time()
+        now = self.last_output = self._time()
         if self._overlaid and pts in self._overlaid:
             del self._overlaid[pts]
             self.overlay_frames += 1
@@ -193,7 +201,7 @@ class Meters:
     def sound_left(self) -> None:
         """A stretch of sound has been sent."""
         self.audio_out += 1
-        now = trio.current_time()
+        now = self._time()
         self.sound_out.count(now)
         if not self.frames_in:  # where there is a picture, sound alone is no output
             self.last_output = now
@@ -208,22 +216,15 @@ class Meters:
         self.errors[kind] += count
         self.last_error = text
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Take the time of a station's work on one item."""
-        stage = self._stages.setdefault(name, _Stage())
-        began = trio.current_time()
-        try:
-            yield
-        finally:
-            stage.count += 1
-            stage.seconds += trio.current_time() - began
+    def stage(self, name: str) -> Stage:
+        """Where a station's time is counted. It is shown when it has taken some."""
+        return self._stages.setdefault(name, Stage())
 
     def pulse(self, most: float) -> Pulse:
         """Return what the stream's state follows from: of its pictures, or of its sound where it has
         nothing else.
         """
-        now = trio.current_time()
+        now = self._time()
         came, left = (
             (self.video_in, self.video_out)
             if self.frames_in or not self.audio_in
@@ -249,15 +250,16 @@ class Meters:
     def stages(self) -> dict[str, StageTime]:
         """Every station's work so far."""
         return {
-            name: StageTime(stage.count, 1000 * stage.seconds / max(stage.count, 1))
+            name: StageTime(stage.count, 1000 * stage.seconds / stage.count)
             for name, stage in self._stages.items()
+            if stage.count
         }
 
     def snapshot(
         self, read: SubscriptionStatistics | None, written: PublicationStatistics | None
     ) -> StreamStatistics:
         """Everything by now, with the counters of the two ends; None: there is no such end."""
-        now = trio.current_time()
+        now = self._time()
         came, left = _ago(self.last_input, now), _ago(self.last_output, now)
         input_state = Flow.of(came, has_channel=read is not None)
         output_state = Flow.of(left, has_channel=written is not None)

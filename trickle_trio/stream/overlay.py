@@ -29,7 +29,7 @@ from trickle_trio.media.frames import VideoFrame
 from trickle_trio.media.overlay import Canvas, Caption, OverlayPainter
 from trickle_trio.media.pixels import UnreadablePixelsError
 from trickle_trio.processor import OverlayConfig, OverlayMode
-from trickle_trio.stream.handing import push
+from trickle_trio.stream.handing import Queue, Sender
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.settings import Pace
 from trickle_trio.stream.threads import CodecThread
@@ -150,9 +150,9 @@ class Overlay:
     _caption: Caption = field(init=False)
     _machine: OverlayMachine = field(init=False)
     _throttle: Throttle = field(init=False)
-    _put: trio.MemorySendChannel[VideoFrame] = field(init=False)
-    _get: trio.MemoryReceiveChannel[VideoFrame] = field(init=False)
-    _out: trio.MemorySendChannel[VideoFrame] | None = None
+    _frames: Queue[VideoFrame] = field(init=False)
+    _put: Sender[VideoFrame] = field(init=False)
+    _out: Sender[VideoFrame] | None = None
     _newest: int | None = None
     """The time of the frame that came last, and how long after the one before."""
     _step: int = 0
@@ -170,7 +170,8 @@ class Overlay:
             math.inf if patience is None else patience, look.frame_count_to_disable
         )
         self._throttle = Throttle(self.wishes.throttle.rate)
-        self._put, self._get = trio.open_memory_channel[VideoFrame](1)
+        self._frames = Queue(1)
+        self._put = self._frames.sender()
 
     # -- from outside; each is one assignment, for any thread may call it
 
@@ -228,10 +229,10 @@ class Overlay:
         if self.pace is Pace.EVERY_FRAME:
             await self._put.send(frame)
         else:
-            push(frame, self._put, self._get)
+            self._put.push(frame)
 
     def _is_held_up(self) -> bool:
-        return self._out is not None and self._out.statistics().tasks_waiting_send > 0
+        return self._out is not None and self._out.is_waited_for
 
     def close(self) -> None:
         """No more frames will come."""
@@ -278,18 +279,15 @@ class Overlay:
 
     # -- its pictures
 
-    async def run(self, out: trio.MemorySendChannel[VideoFrame]) -> None:
+    async def run(self, out: Sender[VideoFrame]) -> None:
         """Paint what is taken in, until the input ends. Blocks while ``out`` is full; cancelling is safe."""
         self._out = out
-        with out, self._get:
-            try:
-                first = await self._get.receive()
-            except trio.EndOfChannel:
+        with out, self._frames:
+            if not await self._frames.wait():
                 return
             with CodecThread("trickle overlay") as thread:
                 painter = OverlayPainter(self._look.font)
-                await self._show(first, painter, thread, out)
-                async for frame in self._get:
+                async for frame in self._frames:
                     await self._show(frame, painter, thread, out)
 
     async def _show(
@@ -297,14 +295,13 @@ class Overlay:
         frame: VideoFrame,
         painter: OverlayPainter,
         thread: CodecThread,
-        out: trio.MemorySendChannel[VideoFrame],
+        out: Sender[VideoFrame],
     ) -> None:
         picture = self.wishes.fitted(frame)
         if self._look.mode is OverlayMode.PROGRESSBAR:
             paint = partial(painter.paint, frame, self._canvas(picture), self._caption)
             try:
-                with self.meters.stage("overlay"):
-                    picture = await thread.run(paint)
+                picture = await thread.run(paint, self.meters.stage("overlay"))
             except UnreadablePixelsError as error:
                 self.meters.error("overlay", str(error))
                 return

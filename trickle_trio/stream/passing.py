@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum, auto
 
-import trio
 from attrs import define, evolve
 
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit, Codec
 from trickle_trio.media.parameters import UnreadableParametersError, video_parameters
 from trickle_trio.media.sources.copying import KeptSets
 from trickle_trio.stream.encode import TOLERANCE, KeyRequest
-from trickle_trio.stream.handing import hand_on
+from trickle_trio.stream.handing import Queue, Sender
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.step import SoundProgress
 from trickle_trio.stream.tracks import Tracks
@@ -48,9 +47,9 @@ class PicturePassing:
 
     async def run(
         self,
-        units: trio.MemoryReceiveChannel[AccessUnit],
-        past: trio.MemorySendChannel[AccessUnit],
-        through: trio.MemorySendChannel[AccessUnit],
+        units: Queue[AccessUnit],
+        past: Sender[AccessUnit],
+        through: Sender[AccessUnit],
     ) -> None:
         """Copy to ``past``, until frames are wanted: then give everything to ``through``. Blocks
         while that is full.
@@ -60,14 +59,14 @@ class PicturePassing:
                 rest = await self._copy(units, past)
             if rest is not None:
                 self.tracks.copies_video = False
-                await hand_on(rest, through)
+                await through.send(rest)
             async for unit in units:
-                await hand_on(unit, through)
+                await through.send(unit)
 
     async def _copy(
         self,
-        units: trio.MemoryReceiveChannel[AccessUnit],
-        past: trio.MemorySendChannel[AccessUnit],
+        units: Queue[AccessUnit],
+        past: Sender[AccessUnit],
     ) -> AccessUnit | None:
         """Copy until the units end; or give the key frame from which on frames are wanted."""
         async for unit in units:
@@ -75,7 +74,7 @@ class PicturePassing:
                 return unit
             if self._follows(unit):
                 await self.sound.wait_for(unit.dts)
-                await hand_on(self._placed(unit), past)
+                await past.send(self._placed(unit))
             else:
                 self.meters.drop(Drop.DAMAGED)
         return None

@@ -15,8 +15,8 @@ from attrs import define, field, frozen
 from trickle_core.mpegts import CLOCK_RATE
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.processor import Handlers, VideoProcessingResult
-from trickle_trio.stream.handing import hand_on
-from trickle_trio.stream.meters import Drop, Meters
+from trickle_trio.stream.handing import Sender
+from trickle_trio.stream.meters import Drop, Meters, Stage
 from trickle_trio.stream.overlay import Overlay
 from trickle_trio.stream.skipping import HandlerSpeed
 from trickle_trio.stream.times import RisingTimes, stamped, ticks_of
@@ -52,11 +52,13 @@ class PictureHandling:
     _taking: trio.Lock = field(factory=trio.Lock)
     _newest: trio.Event = field(factory=trio.Event)
     """The frame that was taken last has left."""
+    _stage: Stage = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._newest.set()
+        self._stage = self.meters.stage("handler")
 
-    async def run(self, frames: WaitingFrames, out: trio.MemorySendChannel[VideoFrame]) -> None:
+    async def run(self, frames: WaitingFrames, out: Sender[VideoFrame]) -> None:
         """Process until the frames end. Blocks while ``out`` is full: then frames wait, or are
         dropped, before here.
         """
@@ -65,13 +67,11 @@ class PictureHandling:
                 for _ in range(self.handlers.concurrency):
                     nursery.start_soon(self._work, frames, out)
 
-    async def _work(self, frames: WaitingFrames, out: trio.MemorySendChannel[VideoFrame]) -> None:
+    async def _work(self, frames: WaitingFrames, out: Sender[VideoFrame]) -> None:
         while await self._carry_next(frames, out):
             """Between two frames, nothing here holds one: as a tensor it has eleven megabytes."""
 
-    async def _carry_next(
-        self, frames: WaitingFrames, out: trio.MemorySendChannel[VideoFrame]
-    ) -> bool:
+    async def _carry_next(self, frames: WaitingFrames, out: Sender[VideoFrame]) -> bool:
         """Have the next frame processed, and pass it on in its turn; False: there is none."""
         turn = await self._take(frames)
         if turn is None:
@@ -83,7 +83,7 @@ class PictureHandling:
         processed = self._finished(result, given, turn.ticks)
         del given, result  # what it was made of is not kept while it waits for the encoder
         if processed is not None:
-            await hand_on(processed, out)
+            await out.send(processed)
         turn.left.set()
         return True
 
@@ -111,11 +111,11 @@ class PictureHandling:
 
     async def _process(self, given: VideoFrame) -> VideoFrame | VideoProcessingResult:
         instead: VideoFrame | VideoProcessingResult = given
-        began = trio.current_time() if self.speed else 0.0
-        with self.meters.stage("handler"):
-            result = await self.watchdog.call("video", partial(self.handlers.video, given), instead)
+        began = trio.current_time()
+        result = await self.watchdog.call("video", partial(self.handlers.video, given), instead)
+        now = trio.current_time()
+        self._stage.took(now - began)
         if self.speed is not None:
-            now = trio.current_time()
             self.wishes.throttle.limit = self.speed.took(now - began, now)
         # Behind an overlay, nobody is shown the frame of a call that was given up.
         is_answer = not (self.watchdog.strikes and self.overlay.is_shown)

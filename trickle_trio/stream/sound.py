@@ -21,6 +21,7 @@ from trickle_trio.media.encode import (
 )
 from trickle_trio.media.frames import AudioFrame
 from trickle_trio.processor import Handlers
+from trickle_trio.stream.handing import Sender
 from trickle_trio.stream.meters import Meters
 from trickle_trio.stream.step import SoundProgress
 from trickle_trio.stream.threads import CodecThread
@@ -53,7 +54,7 @@ class SoundHandling:
     async def run(
         self,
         units: AsyncIterable[AccessUnit],
-        out: trio.MemorySendChannel[AccessUnit],
+        out: Sender[AccessUnit],
     ) -> None:
         """Process until the units end, and what the codecs still hold then."""
         with CodecThread("trickle sound") as self._thread, out:
@@ -66,25 +67,24 @@ class SoundHandling:
                 self._close()
                 self.progress.end()
 
-    async def _take(self, unit: AccessUnit, out: trio.MemorySendChannel[AccessUnit]) -> None:
+    async def _take(self, unit: AccessUnit, out: Sender[AccessUnit]) -> None:
         if self._decoder is None or unit.stream != self._track:
             await self._end_decoder(out)
             self._decoder, self._track = AudioDecoder(unit.stream), unit.stream
         before = self._decoder.statistics()
-        with self.meters.stage("decode sound"):
-            frames = await self._thread.run(partial(self._decoder.decode, unit))
+        decode = partial(self._decoder.decode, unit)
+        frames = await self._thread.run(decode, self.meters.stage("decode sound"))
         self._count_decoded(before, self._decoder.statistics())
         await self._process(frames, out)
 
-    async def _process(
-        self, frames: list[AudioFrame], out: trio.MemorySendChannel[AccessUnit]
-    ) -> None:
+    async def _process(self, frames: list[AudioFrame], out: Sender[AccessUnit]) -> None:
         for frame in frames:
             time = frame.timestamp  # the handler may change the frame
-            with self.meters.stage("sound handler"):
-                results = await self.watchdog.call(
-                    "audio", partial(self.handlers.audio, frame), [frame]
-                )
+            began = trio.current_time()
+            results = await self.watchdog.call(
+                "audio", partial(self.handlers.audio, frame), [frame]
+            )
+            self.meters.stage("sound handler").took(trio.current_time() - began)
             for result in _timed(filter(self._is_sound, results), time):
                 await self._encode(result, out)
 
@@ -95,14 +95,14 @@ class SoundHandling:
             self.watchdog.report("audio", fault)
         return fault is None
 
-    async def _encode(self, frame: AudioFrame, out: trio.MemorySendChannel[AccessUnit]) -> None:
+    async def _encode(self, frame: AudioFrame, out: Sender[AccessUnit]) -> None:
         if self._encoder is None or self._encoder.needs_new(frame):
             await self._end_encoder(out)
             self._encoder = AudioEncoder.like(frame, self.settings, pid=AUDIO_PID)
             self.tracks.encodes_sound_as(self._encoder.stream)
         before = self._encoder.statistics()
-        with self.meters.stage("encode sound"):
-            units = await self._thread.run(partial(self._encoder.encode, frame))
+        encode = partial(self._encoder.encode, frame)
+        units = await self._thread.run(encode, self.meters.stage("encode sound"))
         self._count_encoded(before, self._encoder.statistics())
         await self._pass_on(units, out)
 
@@ -114,21 +114,19 @@ class SoundHandling:
         if now.failures > before.failures:
             self.meters.error("encode sound", now.last_error or "")
 
-    async def _end_decoder(self, out: trio.MemorySendChannel[AccessUnit]) -> None:
+    async def _end_decoder(self, out: Sender[AccessUnit]) -> None:
         if self._decoder is not None:
             await self._process(await self._thread.run(self._decoder.flush), out)
             self._decoder.close()
             self._decoder = None
 
-    async def _end_encoder(self, out: trio.MemorySendChannel[AccessUnit]) -> None:
+    async def _end_encoder(self, out: Sender[AccessUnit]) -> None:
         if self._encoder is not None:
             await self._pass_on(await self._thread.run(self._encoder.flush), out)
             self._encoder.close()
             self._encoder = None
 
-    async def _pass_on(
-        self, units: list[AccessUnit], out: trio.MemorySendChannel[AccessUnit]
-    ) -> None:
+    async def _pass_on(self, units: list[AccessUnit], out: Sender[AccessUnit]) -> None:
         """Send on what is later than everything before: a new encoder puts something in front of
         its first sample, where the one before may have been.
         """

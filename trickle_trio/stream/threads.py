@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import outcome
 import trio
+from attrs import define
+
+from trickle_trio.stream.handing import Queue
+from trickle_trio.stream.meters import Stage
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
-_Call = tuple[Callable[[], Any], trio.lowlevel.Task | None]
+_Call = tuple[Callable[[], Any], bool]
+"""And whether somebody waits for its end."""
 
 
 class CodecThread:
@@ -21,40 +29,90 @@ class CodecThread:
 
     ``trio.to_thread.run_sync`` would do, at twice the price (110 us of CPU a call against 57, on two
     cores), and its threads stay for ten seconds after the last call: a stream that is stopped has to
-    leave none behind.
+    leave none behind. That a call has ended is heard over a pair of sockets, by the task that waits
+    for it. ``TrioToken.run_sync_soon`` has one too, but a task of Trio's reads it, and wakes ours in
+    the next round of the loop.
     """
 
     def __init__(self, name: str) -> None:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
-        self._token = trio.lowlevel.current_trio_token()
+        self._results: SimpleQueue[outcome.Outcome[Any]] = SimpleQueue()
+        self._bell, self._ear = socket.socketpair()
+        self._ear.setblocking(False)  # noqa: FBT003  its signature
+        self._under_way: tuple[float, Stage | None] | None = None
+        """When the call began that is under way, and where its time is counted; None: none is."""
         self._thread = Thread(target=self._work, name=name, daemon=True)
 
-    async def run(self, call: Callable[[], T]) -> T:
+    async def run(self, call: Callable[[], T], stage: Stage | None = None) -> T:
         """Run a codec's call, for its result or its exception. One at a time.
 
-        Blocks for its length. A cancellation takes effect before it, or when it has returned: a codec
-        cannot be interrupted, and must not be used by two threads.
+        ``stage``: where its time is counted. Blocks for its length. A cancellation takes effect
+        before it, or when it has returned: a codec cannot be interrupted, and must not be used by two
+        threads.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._calls.put((call, trio.lowlevel.current_task()))
-        result: T = await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+        self.begin(call, stage)
+        result: T = await self.end()
         return result
+
+    def over(
+        self,
+        items: Queue[Item],
+        work: Callable[[list[Item]], T],
+        stage: Stage,
+        *,
+        most: int = 1,
+    ) -> Work[Item, T]:
+        """Have the thread work on items as they come, at most ``most`` at a time: an async iterator of
+        what ``work`` returns. Behind the last it is called with none, to finish.
+
+        The next call begins when its result is asked for, or an item is there: in that moment, and
+        not after a turn of the loop. Close ``items`` when no more results are asked for.
+        """
+        return Work(self, items, work, stage, most)
+
+    def begin(self, call: Callable[[], Any], stage: Stage | None) -> None:
+        """Begin a call. ``end`` waits for it."""
+        self._under_way = trio.current_time(), stage
+        self._calls.put((call, True))
 
     def post(self, call: Callable[[], None]) -> None:
         """Have a call made that nobody waits for, before those that come later. It must not raise.
         Never blocks.
         """
-        self._calls.put((call, None))
+        self._calls.put((call, False))
+
+    async def end(self) -> Any:
+        """Wait for a call, also for one that is still to begin, and give its result. As ``run``."""
+        try:
+            await trio.lowlevel.wait_readable(self._ear)
+        except BaseException:
+            if self._under_way is not None:
+                with trio.CancelScope(shield=True):
+                    await trio.lowlevel.wait_readable(self._ear)
+                self._take()
+            raise
+        return self._take().unwrap()
+
+    def _take(self) -> outcome.Outcome[Any]:
+        self._ear.recv(1)
+        if self._under_way is not None:
+            began, stage = self._under_way
+            if stage is not None:
+                stage.took(trio.current_time() - began)
+        self._under_way = None
+        return self._results.get()
 
     def _work(self) -> None:
         while item := self._calls.get():
-            self._answer(*item)
+            self._make(*item)
             del item  # nor the frame in it, while there is nothing to do
 
-    def _answer(self, call: Callable[[], Any], task: trio.lowlevel.Task | None) -> None:
+    def _make(self, call: Callable[[], Any], is_waited_for: bool) -> None:  # noqa: FBT001  of a tuple
         result = outcome.capture(call)
-        if task is not None:
-            self._token.run_sync_soon(trio.lowlevel.reschedule, task, result)
+        if is_waited_for:
+            self._results.put(result)
+            self._bell.send(b"\0")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -69,3 +127,34 @@ class CodecThread:
         """End the thread: at once, for ``run`` waits for its calls, or behind a call that was posted."""
         self._calls.put(None)
         self._thread.join()
+        self._bell.close()
+        self._ear.close()
+
+
+@define(eq=False)
+class Work(Generic[Item, T]):
+    """See ``CodecThread.over``."""
+
+    _thread: CodecThread
+    _items: Queue[Item]
+    _work: Callable[[list[Item]], T]
+    _stage: Stage
+    most: int
+    """How many items the next call has at most."""
+    _is_last: bool = False
+    """The call that finishes has begun."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._is_last:
+            raise StopAsyncIteration
+        self._items.when_ready(self._begin)
+        made: T = await self._thread.end()
+        return made
+
+    def _begin(self) -> None:
+        batch = self._items.take(self.most)
+        self._is_last = not batch
+        self._thread.begin(partial(self._work, batch), self._stage if batch else None)

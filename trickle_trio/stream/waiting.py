@@ -7,7 +7,6 @@ counts, nothing goes, and whoever brings more has to wait.
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -16,7 +15,7 @@ from attrs import define, field
 
 from trickle_core.mpegts import AccessUnit
 from trickle_trio.media.frames import VideoFrame
-from trickle_trio.stream.handing import push
+from trickle_trio.stream.handing import Queue, Sender
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.overlay import Overlay
 from trickle_trio.stream.settings import Pace
@@ -41,13 +40,14 @@ class WaitingFrames:
     pace: Pace
     meters: Meters
     overlay: Overlay | None = None
-    _put: trio.MemorySendChannel[VideoFrame] = field(init=False)
-    _get: trio.MemoryReceiveChannel[VideoFrame] = field(init=False)
+    _queue: Queue[VideoFrame] = field(init=False)
+    _put: Sender[VideoFrame] = field(init=False)
     _came: deque[float] = field(init=False)
     """When the frames that can be waiting, and the newest one, were put."""
 
     def __attrs_post_init__(self) -> None:
-        self._put, self._get = trio.open_memory_channel[VideoFrame](self.room)
+        self._queue = Queue(self.room)
+        self._put = self._queue.sender()
         self._came = deque(maxlen=self.room + 1)
 
     async def put(self, frame: VideoFrame) -> bool:
@@ -65,7 +65,7 @@ class WaitingFrames:
 
     def _push(self, frame: VideoFrame) -> None:
         self._came.append(trio.current_time())
-        oldest = push(frame, self._put, self._get)
+        oldest = self._put.push(frame)
         if oldest is not None:
             seconds = self._came[-1] - self._came[0]
             is_burst = seconds < (frame.seconds - oldest.seconds) / 2
@@ -73,13 +73,10 @@ class WaitingFrames:
 
     def _clear(self) -> None:
         """Nothing waits for a handler that is not to be called."""
-        with suppress(trio.WouldBlock):
-            while True:
-                self._get.receive_nowait()
-                self.meters.drop(Drop.OVERLAID)
+        self.meters.drop(Drop.OVERLAID, len(self._queue.take(self.room)))
 
-    def __aiter__(self) -> trio.MemoryReceiveChannel[VideoFrame]:
-        return self._get
+    def __aiter__(self) -> Queue[VideoFrame]:
+        return self._queue
 
     def __enter__(self) -> Self:
         return self
@@ -107,26 +104,42 @@ class WaitingSound:
     wait: float
     pace: Pace
     meters: Meters
-    _put: trio.MemorySendChannel[tuple[float, AccessUnit]] = field(init=False)
-    _get: trio.MemoryReceiveChannel[tuple[float, AccessUnit]] = field(init=False)
+    _queue: Queue[tuple[float, AccessUnit]] = field(init=False)
+    _put: Sender[tuple[float, AccessUnit]] = field(init=False)
+    _straight: Sender[AccessUnit] | None = None
+    """Where what comes may go at once, for nothing waits in front of it."""
 
     def __attrs_post_init__(self) -> None:
-        self._put, self._get = trio.open_memory_channel[tuple[float, AccessUnit]](SOUNDS)
+        self._queue = Queue(SOUNDS)
+        self._put = self._queue.sender()
 
     async def put(self, unit: AccessUnit) -> None:
         """Add a unit. Blocks only where every frame counts."""
+        if self._straight is not None and self._straight.offer(unit):
+            return
+        self._straight = None
         item = trio.current_time(), unit
         if self.pace is Pace.EVERY_FRAME:
             await self._put.send(item)
-        elif push(item, self._put, self._get) is not None:
+        elif self._put.push(item) is not None:
             self._lose()
+
+    async def pass_by(self, coded: Sender[AccessUnit]) -> None:
+        """Have everything put straight into ``coded``, which costs no turn of the loop. What finds no
+        room there waits here for its place, and not in front of the pictures.
+        """
+        with coded:
+            self._straight = coded
+            async for unit in self:
+                await coded.send(unit)
+                self._straight = None if len(self._queue) else coded
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> AccessUnit:
         while True:
-            came, unit = await anext(self._get)
+            came, unit = await anext(self._queue)
             if self.pace is Pace.EVERY_FRAME or trio.current_time() - came <= self.wait:
                 return unit
             self._lose()

@@ -12,6 +12,7 @@ import httpx
 import trio
 from attrs import define, field
 
+from trickle_trio.transport.chunks import PlainChunks
 from trickle_trio.transport.connection import (
     FAULTS,
     Connection,
@@ -32,6 +33,11 @@ SWITCHING_PROTOCOLS: Final = 101
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """Methods that may be sent again when nobody knows whether the server saw them (RFC 9110, section 9.2.2)."""
+
+BODILESS: Final = (204, 304)
+"""Statuses whose answers have no body, whatever their head says (RFC 9112, section 6.3)."""
+
+HEAD_END: Final = b"\r\n\r\n"
 
 NO_ANSWER: Final = "the server closed the connection before it answered"
 
@@ -90,6 +96,10 @@ class Exchange(httpx.AsyncByteStream):
     _upload: Upload | None = None
     _ahead: bytes = b""
     """A piece of the answer's body that came along with its head."""
+    _behind: bytes = b""
+    """What came behind a head, and has not been looked at."""
+    _chunks: PlainChunks | None = None
+    """What reads the answer's body, as long as that is plain; h11 does without it, and then."""
     _patience: trio.CancelScope | None = None
     """The latest wait for bytes, where there is a read timeout."""
 
@@ -150,7 +160,7 @@ class Exchange(httpx.AsyncByteStream):
                 if piece:
                     return piece
                 if self.stage is Stage.READING:
-                    await self._receive()
+                    self._take_in(await self._receive())
         except httpx.TransportError as error:
             cause = self._cut_by(error)
         else:
@@ -206,14 +216,19 @@ class Exchange(httpx.AsyncByteStream):
 
     async def _receive_head(self) -> h11.Response:
         # Nothing of it is there yet: a connection with bytes left over is not used again.
-        await self._receive()
+        self._take_head(await self._receive())
         while not isinstance(event := self._parse(), h11.Response):
             if isinstance(event, h11.InformationalResponse):
                 self._heed_interim(event)
             else:
-                await self._receive()
+                self._take_head(self._behind or await self._receive())
         self._begin_reading(event)
         return event
+
+    def _take_head(self, data: bytes) -> None:
+        """Let h11 have what may be a head, or its end, and nothing of what is behind it."""
+        head, end, self._behind = data.partition(HEAD_END)
+        self.connection.http.receive_data(head + end)
 
     def _heed_interim(self, event: h11.InformationalResponse) -> None:
         if event.status_code == SWITCHING_PROTOCOLS:
@@ -228,10 +243,37 @@ class Exchange(httpx.AsyncByteStream):
             if head.status_code >= REFUSAL:
                 self._stop_upload()
             self._upload.heard.set()
+        # Where its end was odd, h11 has some of the body too: then it reads all of it.
+        if self._is_chunked(head) and not self.connection.http.trailing_data[0]:
+            self._chunks = PlainChunks()
+        if self._behind:
+            self._take_in(self._behind)
         self._ahead = self._parse_piece()
+
+    def _is_chunked(self, head: h11.Response) -> bool:
+        has_body = self.request.method != "HEAD" and head.status_code not in BODILESS
+        return has_body and (b"transfer-encoding", b"chunked") in head.headers
+
+    def _take_in(self, data: bytes) -> None:
+        """Take in some of the body; nothing: the server has closed."""
+        if self._chunks is not None and data:
+            self._chunks.feed(data)
+        else:
+            self._leave_to_h11()
+            self.connection.http.receive_data(data)
+
+    def _leave_to_h11(self) -> None:
+        chunks, self._chunks = self._chunks, None
+        if chunks is not None and chunks.rest:
+            self.connection.http.receive_data(chunks.rest)
 
     def _parse_piece(self) -> bytes:
         """A piece of the body that has come, or nothing; notices the body's end."""
+        if self._chunks is not None:
+            piece = self._plain_piece(self._chunks)
+            if piece or not self._chunks.is_over:
+                return piece
+            self._leave_to_h11()
         event = self._parse()
         if isinstance(event, h11.Data):
             return bytes(event.data)
@@ -245,23 +287,28 @@ class Exchange(httpx.AsyncByteStream):
         if server_closes or not self._is_uploading():
             self._let_go()
 
+    def _plain_piece(self, chunks: PlainChunks) -> bytes:
+        try:
+            return chunks.piece()
+        except h11.RemoteProtocolError as fault:
+            raise httpx_error(fault, Phase.READ, self.request) from fault
+
     def _parse(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         try:
             return self.connection.http.next_event()
         except h11.RemoteProtocolError as fault:
             raise httpx_error(fault, Phase.READ, self.request) from fault
 
-    async def _receive(self) -> None:
+    async def _receive(self) -> bytes:
         try:
             data = await self._wait_for_bytes()
         except FAULTS as fault:
             raise httpx_error(fault, Phase.READ, self.request) from fault
-        http = self.connection.http
         if data:
             self._touch()
-        elif http.their_state is h11.SEND_RESPONSE:
+        elif self.connection.http.their_state is h11.SEND_RESPONSE:
             raise httpx.RemoteProtocolError(NO_ANSWER, request=self.request)
-        http.receive_data(data)
+        return data
 
     async def _wait_for_bytes(self) -> bytes:
         if self.timeouts.read == math.inf:
