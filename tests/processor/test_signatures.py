@@ -12,6 +12,7 @@ from trickle_trio.processor.signatures import (
     Passing,
     is_async,
     long_name,
+    may_wait,
     read_shape,
     short_name,
 )
@@ -139,3 +140,50 @@ def test_names_are_those_a_reader_looks_for() -> None:
     assert short_name(Method().handle) == "handle"
     assert long_name(functools.partial(local)) == "local"
     assert long_name(Callee()) == "Callee"
+
+
+class Waiting:
+    async def __call__(self, frame: Any) -> Any:
+        return await tint(frame)
+
+
+async def runs_through(frame: Any) -> Any:
+    async def inner() -> None:
+        await tint(frame)
+
+    return inner
+
+
+async def awaits(frame: Any) -> Any:
+    return await tint(frame)
+
+
+async def iterates(frames: Any) -> Any:
+    async for frame in frames:
+        return frame
+    return None
+
+
+async def enters(frame: Any) -> Any:
+    async with frame:
+        return frame
+
+
+async def collects(frames: Any) -> Any:
+    return [frame async for frame in frames]
+
+
+def test_a_coroutine_that_awaits_nothing_runs_through() -> None:
+    assert not may_wait(runs_through)
+    assert not may_wait(functools.partial(runs_through))
+
+
+@pytest.mark.parametrize("function", [awaits, iterates, enters, collects, Waiting()])
+def test_one_that_does_may_wait(function: Any) -> None:
+    assert may_wait(function)
+    assert may_wait(functools.partial(function, None))
+
+
+def test_what_has_no_code_to_be_seen_may_wait() -> None:
+    assert may_wait(len)
+    assert may_wait(plain)

@@ -319,6 +319,19 @@ class TestHanging:
         assert "no answer within 2 s" in ends.outcome.detail
         assert trio.current_time() == pytest.approx(3 * POLICY.handler_timeout)
 
+    async def test_one_that_holds_the_loop_for_so_long_hangs_too(
+        self, autojump_clock: MockClock
+    ) -> None:
+        """It has no await, so nothing could cut it short."""
+
+        async def holds(given: VideoFrame) -> None:
+            autojump_clock.jump(POLICY.handler_timeout)
+
+        assert not as_processor(holds).video_waits
+        with pytest.RaisesGroup(pytest.RaisesGroup(StreamEnds)):
+            await through(holds)
+        assert trio.current_time() == pytest.approx(3 * POLICY.handler_timeout)
+
     async def test_one_answer_in_between_and_the_count_begins_anew(
         self, autojump_clock: MockClock
     ) -> None:

@@ -22,6 +22,7 @@ from trickle_trio.processor.signatures import (
     Passing,
     is_async,
     long_name,
+    may_wait,
     read_shape,
 )
 from trickle_trio.processor.threads import ThreadRunner
@@ -70,10 +71,13 @@ class Handler:
     _shape: CallShape
     annotation: type[Any] | str | None = None
     """What it says that it takes."""
+    waits: bool = field(init=False)
+    """Whether a call may last without holding the event loop: only then can it be cut short."""
     _watch: LoopWatch = field(init=False)
     _threads: ThreadRunner = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.waits = self.in_thread or may_wait(self._function)
         self._watch = LoopWatch(self.label, spared=int(self.mark.kind in _PER_FRAME))
         self._threads = ThreadRunner(self.mark.concurrency + SPARE_THREADS)
 
@@ -112,7 +116,9 @@ class Handler:
         """
         try:
             bound = self._shape.bind(self._function, payload)
-            result = await self._threads.run(bound) if self.in_thread else bound()
+            if not self.in_thread:
+                return await self._watch.drive(bound())
+            result = await self._threads.run(bound)
             return await self._watch.drive(result) if inspect.isawaitable(result) else result
         except (
             Exception,

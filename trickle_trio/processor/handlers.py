@@ -84,6 +84,20 @@ class Handlers:
         return handler.mark.concurrency if handler else 1
 
     @property
+    def video_waits(self) -> bool:
+        """Whether a ``video`` call may last without holding the event loop; where not, none can be cut short."""
+        return self._waits(HandlerKind.VIDEO)
+
+    @property
+    def audio_waits(self) -> bool:
+        """Likewise of ``audio``."""
+        return self._waits(HandlerKind.AUDIO)
+
+    def _waits(self, kind: HandlerKind) -> bool:
+        handler = self._handlers.get(kind)
+        return handler is not None and handler.waits
+
+    @property
     def load_state(self) -> LoadState:
         """Where the model stands."""
         return self._model.state

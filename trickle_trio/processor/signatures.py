@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -120,6 +121,16 @@ def _known_keywords(signature: inspect.Signature | None) -> frozenset[str] | Non
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine for certain; what only may (a lambda) is taken for plain."""
     return inspect.iscoroutinefunction(_code_of(function))
+
+
+def may_wait(function: Callable[..., Any]) -> bool:
+    """Whether a coroutine of it may be suspended: one without any ``await`` runs through, as a plain function does.
+    True where there is no code to be seen.
+    """
+    code = getattr(_code_of(function), "__code__", None)
+    if code is None or not code.co_flags & inspect.CO_COROUTINE:
+        return True
+    return any(step.opname == "SEND" for step in dis.get_instructions(code))
 
 
 def is_generator(function: Callable[..., Any]) -> bool:

@@ -68,7 +68,9 @@ class LoopWatch:
 
 def _as_coroutine(awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
     """Give any awaitable the ``send`` and ``throw`` that only coroutines are sure to have."""
-    if isinstance(awaitable, Coroutine):
+    if isinstance(
+        awaitable, (types.CoroutineType, Coroutine)
+    ):  # the first is what it is, nearly always
         return awaitable
 
     async def wait() -> Any:

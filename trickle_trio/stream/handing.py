@@ -59,7 +59,8 @@ class Queue(Generic[T]):
             word()
             return
         self._word = word
-        self._make_room(1)  # where there is none, a reader that waits is some
+        if self._is_full:
+            self._make_room(1)  # where there is none, a reader that waits is some
 
     async def wait(self) -> bool:
         """Wait until there is an item to take; False: there will be none. Cancelling is safe."""
@@ -78,13 +79,13 @@ class Queue(Generic[T]):
         """Take what waits, at most so many; nothing where nothing does. Does not block."""
         items = self._items
         taken = [items.popleft() for _ in range(min(most, len(items)))]
-        self._make_room(len(taken))
+        if self._is_full:
+            self._make_room(len(taken))
         return taken
 
     def _make_room(self, count: int) -> None:
-        if self._is_full:
-            self._blocked.unpark(count=count)
-            self._is_full = bool(self._blocked)
+        self._blocked.unpark(count=count)
+        self._is_full = bool(self._blocked)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -134,17 +135,16 @@ class Queue(Generic[T]):
         if self._word is None and len(self._items) >= self.room:
             return False
         self._put(item)
-        if self._items:
-            self._say()
+        if self._word is not None and self._items:
+            self._say(self._word)
         return True
 
     def _put(self, item: T) -> None:
         self._items.append(item)
 
-    def _say(self) -> None:
-        word, self._word = self._word, None
-        if word is not None:
-            word()
+    def _say(self, word: Callable[[], None]) -> None:
+        self._word = None
+        word()
 
     def _leave(self) -> None:
         self._senders -= 1
@@ -152,7 +152,8 @@ class Queue(Generic[T]):
         if not self._senders and self._state is _State.OPEN:
             self._end()
             self._become(_State.ENDED)
-            self._say()
+            if self._word is not None:
+                self._say(self._word)
 
     def _end(self) -> None:
         """For queues of other kinds: what they have kept back is to be taken now."""

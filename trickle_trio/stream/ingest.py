@@ -146,7 +146,7 @@ class Ingest:
         track = self.tracks.track_of(unit)
         if track is None or (unit.damaged and not track.codec.is_video):
             return  # half a frame of sound is noise
-        ours = unit if unit.stream == track else evolve(unit, stream=track)
+        ours = unit if unit.stream is track else evolve(unit, stream=track)
         for placed in self._arrivals.place(ours):
             await self._pass_placed(placed)
 

@@ -41,11 +41,12 @@ class CodedUnits(Queue[AccessUnit]):
     def __init__(self, room: int, wait: float, tracks: Tracks) -> None:
         super().__init__(room)
         self._order = Interleaver(wait)
+        self._time = trio.lowlevel.current_clock().current_time
         self._tracks = tracks
 
     def _put(self, item: AccessUnit) -> None:
         self._order.has_picture = self._tracks.video is not None
-        self._items.extend(self._order.put(item, trio.current_time()))
+        self._items.extend(self._order.put(item, self._time()))
 
     def _end(self) -> None:
         self._items.extend(self._order.flush())

@@ -53,10 +53,12 @@ class PictureHandling:
     _newest: trio.Event = field(factory=trio.Event)
     """The frame that was taken last has left."""
     _stage: Stage = field(init=False)
+    _waits: bool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._newest.set()
         self._stage = self.meters.stage("handler")
+        self._waits = self.handlers.video_waits
 
     async def run(self, frames: WaitingFrames, out: Sender[VideoFrame]) -> None:
         """Process until the frames end. Blocks while ``out`` is full: then frames wait, or are
@@ -112,7 +114,8 @@ class PictureHandling:
     async def _process(self, given: VideoFrame) -> VideoFrame | VideoProcessingResult:
         instead: VideoFrame | VideoProcessingResult = given
         began = trio.current_time()
-        result = await self.watchdog.call("video", partial(self.handlers.video, given), instead)
+        call = partial(self.handlers.video, given)
+        result = await self.watchdog.call("video", call, instead, waits=self._waits)
         now = trio.current_time()
         self._stage.took(now - began)
         if self.speed is not None:

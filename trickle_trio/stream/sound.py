@@ -49,7 +49,11 @@ class SoundHandling:
     _encoder: AudioEncoder | None = None
     _track: ElementaryStream | None = None
     _last: int | None = None
+    _waits: bool = field(init=False)
     _thread: CodecThread = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._waits = self.handlers.audio_waits
 
     async def run(
         self,
@@ -81,9 +85,8 @@ class SoundHandling:
         for frame in frames:
             time = frame.timestamp  # the handler may change the frame
             began = trio.current_time()
-            results = await self.watchdog.call(
-                "audio", partial(self.handlers.audio, frame), [frame]
-            )
+            call, waits = partial(self.handlers.audio, frame), self._waits
+            results = await self.watchdog.call("audio", call, [frame], waits=waits)
             self.meters.stage("sound handler").took(trio.current_time() - began)
             for result in _timed(filter(self._is_sound, results), time):
                 await self._encode(result, out)

@@ -37,6 +37,7 @@ class CodecThread:
     def __init__(self, name: str) -> None:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._results: SimpleQueue[outcome.Outcome[Any]] = SimpleQueue()
+        self._time = trio.lowlevel.current_clock().current_time
         self._bell, self._ear = socket.socketpair()
         self._ear.setblocking(False)  # noqa: FBT003  its signature
         self._under_way: tuple[float, Stage | None] | None = None
@@ -73,7 +74,7 @@ class CodecThread:
 
     def begin(self, call: Callable[[], Any], stage: Stage | None) -> None:
         """Begin a call. ``end`` waits for it."""
-        self._under_way = trio.current_time(), stage
+        self._under_way = self._time(), stage
         self._calls.put((call, True))
 
     def post(self, call: Callable[[], None]) -> None:
@@ -99,7 +100,7 @@ class CodecThread:
         if self._under_way is not None:
             began, stage = self._under_way
             if stage is not None:
-                stage.took(trio.current_time() - began)
+                stage.took(self._time() - began)
         self._under_way = None
         return self._results.get()
 

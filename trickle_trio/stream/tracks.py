@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import define, evolve
+from attrs import define, evolve, field
 
 from trickle_core.mpegts import AccessUnit, Codec, ElementaryStream, ProgramMap
 
@@ -33,10 +33,15 @@ class Tracks:
     audio: ElementaryStream | None = None
     _video_pid: int | None = None
     _audio_pid: int | None = None
+    _encoded: ElementaryStream = field(init=False)
+    """What the encoder of the picture makes."""
     _made_here: ElementaryStream | None = None
     """The picture that comes from elsewhere than the input."""
     _made_sound: ElementaryStream | None = None
     """What the encoder of the sound makes, once that is known."""
+
+    def __attrs_post_init__(self) -> None:
+        self._encoded = ElementaryStream(VIDEO_PID, self.video_codec)
 
     def choose(self, program: ProgramMap) -> None:
         """A new or changed program: choose again."""
@@ -48,7 +53,7 @@ class Tracks:
 
     def expect_picture(self) -> None:
         """Pictures will come from elsewhere than the input."""
-        self._made_here = ElementaryStream(VIDEO_PID, self.video_codec)
+        self._made_here = self._encoded
         self.video = self.video or self._made_here
 
     def came_in(self) -> frozenset[int]:
@@ -73,7 +78,7 @@ class Tracks:
         if self.video and self.copies_video and not self._made_here:
             carried.append(self.video)
         elif self.video:
-            carried.append(ElementaryStream(VIDEO_PID, self.video_codec))
+            carried.append(self._encoded)
         if self.audio and self.audio_codec:
             carried.append(self._made_sound or ElementaryStream(AUDIO_PID, self.audio_codec))
         elif self.audio:
@@ -91,4 +96,4 @@ def _pick(
     if not streams:
         return None, None
     picked = streams[index if index < len(streams) else 0]
-    return evolve(picked, pid=pid), picked.pid
+    return picked if picked.pid == pid else evolve(picked, pid=pid), picked.pid

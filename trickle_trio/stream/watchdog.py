@@ -28,16 +28,26 @@ class Watchdog:
     report: Report
     strikes: int = 0
 
-    async def call(self, kind: str, handler: Callable[[], Awaitable[T]], instead: T) -> T:
-        """Call a handler; ``instead`` is what comes of it when it fails or takes too long.
+    async def call(
+        self, kind: str, handler: Callable[[], Awaitable[T]], instead: T, *, waits: bool = True
+    ) -> T:
+        """Call a handler; ``instead`` is what comes of it when it fails or takes too long. ``waits``:
+        whether it may; nothing cuts short one that does not.
 
         ``StreamEnds``: it was the last strike. Cancelling is safe, it reaches the handler.
         """
-        result = instead
-        with trio.move_on_after(self.policy.handler_timeout) as scope:
+        timeout = self.policy.handler_timeout
+        if waits:
+            result = instead
+            with trio.move_on_after(timeout) as scope:
+                result = await self._attempt(kind, handler, instead)
+            # Not cancelled_caught: a handler that turns its cancellation into something else hangs too.
+            is_late = scope.cancel_called
+        else:
+            began = trio.current_time()
             result = await self._attempt(kind, handler, instead)
-        # Not cancelled_caught: a handler that turns its cancellation into something else hangs too.
-        if scope.cancel_called:
+            is_late = trio.current_time() - began >= timeout
+        if is_late:
             self._strike(kind)
         else:
             self.strikes = 0

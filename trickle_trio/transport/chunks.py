@@ -51,11 +51,14 @@ class PlainChunks:
             return b""
         begin, self._at = self._at, min(self._at + self._left - len(_CRLF), len(self._data))
         self._left -= self._at - begin
-        return self._data[begin : self._at]
+        piece = self._data[begin : self._at]
+        if self._left == len(_CRLF) and self._data.startswith(_CRLF, self._at):
+            self._at, self._left = self._at + len(_CRLF), 0
+        return piece
 
     def _next_chunk(self) -> bool:
         """Go from the end of one chunk to the data of the next; False: not all of that is there."""
-        if not self._end_chunk():
+        if self._left and not self._end_chunk():
             return False
         end = self._data.find(_CRLF, self._at, self._at + _LONGEST)
         if end < 0:
