@@ -17,6 +17,7 @@ from trickle_core.subscriber import SubscriberSettings
 from trickle_trio.driver import ChannelEnded, open_hidden_nursery
 from trickle_trio.publication import Publication, PublicationStatistics, open_publication
 from trickle_trio.stream.ending import End, StreamEnds
+from trickle_trio.stream.times import loop_clock
 from trickle_trio.subscription import Subscription, SubscriptionStatistics, open_subscription
 
 CHANNEL_WAIT: Final = 10.0
@@ -41,12 +42,16 @@ class Silence:
 
     patience: float
     scope: trio.CancelScope
-    _since: float = field(factory=trio.current_time)
+    _time: Callable[[], float] = field(factory=loop_clock)
+    _since: float = field(init=False)
     """Infinite while something is being passed on."""
+
+    def __attrs_post_init__(self) -> None:
+        self._since = self._time()
 
     async def watch(self) -> None:
         """Look after it until it has lasted too long."""
-        while self._since + self.patience > (now := trio.current_time()):  # noqa: ASYNC110  it moves
+        while self._since + self.patience > (now := self._time()):  # noqa: ASYNC110  it moves
             await trio.sleep_until(min(self._since, now) + self.patience)
         self.scope.cancel()
 
@@ -65,7 +70,7 @@ class Silence:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._since = trio.current_time()
+        self._since = self._time()
 
 
 @define(eq=False)

@@ -96,7 +96,9 @@ class Queue(Generic[T]):
     async def __anext__(self) -> T:
         if not await self.wait():
             raise StopAsyncIteration
-        [item] = self.take(1)
+        item = self._items.popleft()
+        if self._is_full:
+            self._make_room(1)
         return item
 
     @property
@@ -135,16 +137,13 @@ class Queue(Generic[T]):
         if self._word is None and len(self._items) >= self.room:
             return False
         self._put(item)
-        if self._word is not None and self._items:
-            self._say(self._word)
+        if (word := self._word) is not None and self._items:
+            self._word = None
+            word()
         return True
 
     def _put(self, item: T) -> None:
         self._items.append(item)
-
-    def _say(self, word: Callable[[], None]) -> None:
-        self._word = None
-        word()
 
     def _leave(self) -> None:
         self._senders -= 1
@@ -152,8 +151,9 @@ class Queue(Generic[T]):
         if not self._senders and self._state is _State.OPEN:
             self._end()
             self._become(_State.ENDED)
-            if self._word is not None:
-                self._say(self._word)
+            if (word := self._word) is not None:
+                self._word = None
+                word()
 
     def _end(self) -> None:
         """For queues of other kinds: what they have kept back is to be taken now."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-import trio
 from attrs import define, field
 
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit
 from trickle_trio.stream.handing import Queue
+from trickle_trio.stream.times import loop_clock
 from trickle_trio.stream.tracks import Tracks
 
 LONGEST: Final = 10.0
@@ -41,7 +41,7 @@ class CodedUnits(Queue[AccessUnit]):
     def __init__(self, room: int, wait: float, tracks: Tracks) -> None:
         super().__init__(room)
         self._order = Interleaver(wait)
-        self._time = trio.lowlevel.current_clock().current_time
+        self._time = loop_clock()
         self._tracks = tracks
 
     def _put(self, item: AccessUnit) -> None:

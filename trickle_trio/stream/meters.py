@@ -6,11 +6,11 @@ from collections import Counter, deque
 from enum import Enum
 from typing import Final
 
-import trio
 from attrs import define, field, frozen
 
 from trickle_trio.publication import PublicationStatistics
 from trickle_trio.stream.states import GAP, Flow, Pulse
+from trickle_trio.stream.times import loop_clock
 from trickle_trio.subscription import SubscriptionStatistics
 
 RATE_WINDOW: Final = 2.0
@@ -139,7 +139,7 @@ class Meters:
     """The counters of one stream. Everything here is quick and never blocks."""
 
     def __init__(self) -> None:
-        self._time = trio.lowlevel.current_clock().current_time  # asked for with every unit
+        self._time = loop_clock()
         self.started = self._time()
         self.frames_in = self.frames_out = self.audio_in = self.audio_out = 0
         self.dropped: Counter[Drop] = Counter()

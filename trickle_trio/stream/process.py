@@ -54,11 +54,13 @@ class PictureHandling:
     """The frame that was taken last has left."""
     _stage: Stage = field(init=False)
     _waits: bool = field(init=False)
+    _is_alone: bool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._newest.set()
         self._stage = self.meters.stage("handler")
         self._waits = self.handlers.video_waits
+        self._is_alone = self.handlers.concurrency == 1
 
     async def run(self, frames: WaitingFrames, out: Sender[VideoFrame]) -> None:
         """Process until the frames end. Blocks while ``out`` is full: then frames wait, or are
@@ -93,10 +95,10 @@ class PictureHandling:
         """The next frame that is wanted. One worker at a time: the turns are given in the frames'
         order.
         """
-        if self.handlers.concurrency > 1:
-            async with self._taking:
-                return await self._turn(frames)
-        return await self._turn(frames)
+        if self._is_alone:
+            return await self._turn(frames)
+        async with self._taking:
+            return await self._turn(frames)
 
     async def _turn(self, frames: WaitingFrames) -> _Turn | None:
         async for frame in frames:

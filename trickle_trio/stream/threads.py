@@ -16,6 +16,7 @@ from attrs import define
 
 from trickle_trio.stream.handing import Queue
 from trickle_trio.stream.meters import Stage
+from trickle_trio.stream.times import loop_clock
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -37,7 +38,7 @@ class CodecThread:
     def __init__(self, name: str) -> None:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._results: SimpleQueue[outcome.Outcome[Any]] = SimpleQueue()
-        self._time = trio.lowlevel.current_clock().current_time
+        self._time = loop_clock()
         self._bell, self._ear = socket.socketpair()
         self._ear.setblocking(False)  # noqa: FBT003  its signature
         self._under_way: tuple[float, Stage | None] | None = None

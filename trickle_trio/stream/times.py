@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from typing import TypeVar
 
+import trio
 from attrs import define
 
 from trickle_core.mpegts import CLOCK_RATE
@@ -20,6 +22,13 @@ class RisingTimes:
 
     last: int = -1
     """The time of the picture that left last, in 1/90000 s."""
+
+
+def loop_clock() -> Callable[[], float]:
+    """The clock of the loop that runs, for whoever asks with every unit: ``trio.current_time`` looks for
+    it each time.
+    """
+    return trio.lowlevel.current_clock().current_time
 
 
 def ticks_of(frame: VideoFrame | AudioFrame) -> int | None:

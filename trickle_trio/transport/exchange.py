@@ -270,7 +270,10 @@ class Exchange(httpx.AsyncByteStream):
     def _parse_piece(self) -> bytes:
         """A piece of the body that has come, or nothing; notices the body's end."""
         if self._chunks is not None:
-            piece = self._plain_piece(self._chunks)
+            try:
+                piece = self._chunks.piece()
+            except h11.RemoteProtocolError as fault:
+                raise httpx_error(fault, Phase.READ, self.request) from fault
             if piece or not self._chunks.is_over:
                 return piece
             self._leave_to_h11()
@@ -286,12 +289,6 @@ class Exchange(httpx.AsyncByteStream):
         server_closes = self.connection.http.their_state is not h11.DONE
         if server_closes or not self._is_uploading():
             self._let_go()
-
-    def _plain_piece(self, chunks: PlainChunks) -> bytes:
-        try:
-            return chunks.piece()
-        except h11.RemoteProtocolError as fault:
-            raise httpx_error(fault, Phase.READ, self.request) from fault
 
     def _parse(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         try:
