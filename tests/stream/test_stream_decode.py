@@ -89,6 +89,52 @@ class TestWaitingFrames:
         assert times([each async for each in frames]) == [0, 1, 2]
         assert not meters.dropped
 
+    @pytest.mark.parametrize(
+        ("calls", "gone"),
+        [
+            ([0.02] * 60, []),
+            ([0.05] + [0.02] * 59, []),  # the first may take a little longer
+            ([0.2] + [0.02] * 59, [1, 2, 3, 4, 5]),  # so long, and it begins at the edge again
+            ([0.02] * 5 + [0.25] + [0.02] * 54, []),  # later, it is worked off
+            ([0.02] * 5 + [0.25] + [0.032] * 54, [*range(31, 36)]),  # but not for ever
+            (
+                [0.02] * 8 + [0.04] * 52,
+                [*range(38, 43), 44, 50, 56],
+            ),  # too slow, and always behind
+        ],
+    )
+    async def test_live_frames_wait_while_they_are_worked_off_and_not_all_the_time(
+        self, autojump_clock: MockClock, calls: list[float], gone: list[int]
+    ) -> None:
+        """Thirty a second; each call of the handler takes so long."""
+        meters, frame_ticks, got = Meters(), CLOCK_RATE // 30, list[int]()
+        frames = WaitingFrames(8, Pace.LIVE, meters)
+
+        async def handle() -> None:
+            calling = iter(calls)
+            async for each in frames:
+                got.append(each.timestamp // frame_ticks)
+                await trio.sleep(next(calling))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(handle)
+            with frames:
+                for number in range(60):
+                    await frames.put(frame(number * frame_ticks))
+                    await trio.sleep(1 / 30)
+        assert sorted({*range(60)} - {*got}) == gone
+        assert meters.dropped[Drop.SLOW_HANDLER] == len(gone)
+
+    async def test_where_every_frame_counts_none_goes_however_long_they_wait(
+        self, autojump_clock: MockClock
+    ) -> None:
+        frames = WaitingFrames(8, Pace.EVERY_FRAME, Meters())
+        with frames:
+            for time in range(8):
+                await frames.put(frame(time))
+            await trio.sleep(10)
+        assert times([each async for each in frames]) == [*range(8)]
+
     @pytest.mark.parametrize("pace", Pace)
     async def test_after_the_end_it_is_too_late(self, pace: Pace) -> None:
         frames = WaitingFrames(3, pace, Meters())

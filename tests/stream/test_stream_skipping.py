@@ -149,10 +149,17 @@ class TestInTheLine:
         assert len(late) / (late[-1] - late[0]) >= 0.85 / seconds, "and as many as it can take"
         assert max(delays[len(delays) // 2 :]) <= seconds + 2 / FPS, "none of which has waited"
 
-    async def test_what_would_have_waited_without(self, autojump_clock: MockClock) -> None:
-        _, delays, meters = await through(taking(0.08), skip=False)
-        assert meters.dropped[Drop.SLOW_HANDLER] > 0
-        assert min(delays[len(delays) // 2 :]) > 8 / FPS
+    async def test_without_it_frames_are_as_even_but_have_waited(
+        self, autojump_clock: MockClock
+    ) -> None:
+        came, delays, meters = await through(taking(0.083), skip=False)
+        _, fresh, _ = await through(taking(0.083))
+        came, delays = came[:-2], delays[:-2]  # what is last, nothing newer takes the place of
+        half = len(delays) // 2
+        assert set(meters.dropped) == {Drop.SLOW_HANDLER}
+        assert {round((b - a) * FPS) for a, b in pairwise(came[half:])} == {2, 3}
+        assert sum(delays[half:]) / half > sum(fresh[-half:]) / half + 0.01
+        assert max(delays[half:]) < 0.083 + 1.1 / FPS, "but not for longer than a frame lasts"
 
     async def test_calls_of_different_lengths(self, autojump_clock: MockClock) -> None:
         came, delays, _ = await through(taking(0.02, 0.05, 0.11))

@@ -116,7 +116,9 @@ class TestOver:
             async with trio.open_nursery() as nursery:
 
                 async def work() -> None:
-                    got.extend([batch async for batch in thread.over(items, list, stage, most=3)])
+                    got.extend(
+                        [batch async for batch in thread.over(items, list, stage, lambda: 3)]
+                    )
 
                 for item in range(7):
                     sender.offer(item)

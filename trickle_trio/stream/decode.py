@@ -64,17 +64,19 @@ class PictureDecoding:
         """Decode until the units end, and what the decoder still holds then."""
         stage = self.meters.stage("decode")
         with CodecThread("trickle decode") as thread, units, self.frames:
-            # The first that is old comes alone: others get ready with it, and there is no time to lose.
-            first = BATCH if self.edge.since == -math.inf else 1
-            work = thread.over(units, self._decode, stage, most=first)
             try:
-                async for decoded in work:
-                    work.most = BATCH
+                async for decoded in thread.over(units, self._decode, stage, self._most):
                     self._count(decoded)
                     await self._pass_on(decoded.frames)
                     del decoded  # no frame is kept while the next one is waited for
             finally:
                 self._close()
+
+    def _most(self) -> int:
+        """How many units are decoded in one go. Of old ones the first comes alone: with its frame,
+        others get ready for those that are shown, and there is no time to lose.
+        """
+        return 1 if self._decoder is None and self.edge.since > -math.inf else BATCH
 
     def _decode(self, batch: list[AccessUnit]) -> _Decoded:
         """On the thread; nothing more: what is still held."""

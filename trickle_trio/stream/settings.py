@@ -60,7 +60,7 @@ class StreamPolicy:
     an output segment (one GOP). ``input_timeout``: without input for so long, the stream ends.
     ``handler_timeout``: a frame's handler may take so long; ``handler_strikes`` such frames in a row
     end the stream. ``waiting_frames``: decoded frames that may wait for the handler, which bounds
-    both delay and memory. ``sound_wait``: how long sound waits for
+    both delay and memory; live, only while it works them off. ``sound_wait``: how long sound waits for
     pictures when none come, and for its handler. ``farewell``: how long a stop may take to end the open segment.
     ``error_reports``: at most so many handler errors are logged and sent as events in ten seconds.
     """

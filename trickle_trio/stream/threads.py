@@ -62,11 +62,11 @@ class CodecThread:
         items: Queue[Item],
         work: Callable[[list[Item]], T],
         stage: Stage,
-        *,
-        most: int = 1,
+        most: Callable[[], int] = lambda: 1,
     ) -> Work[Item, T]:
-        """Have the thread work on items as they come, at most ``most`` at a time: an async iterator of
-        what ``work`` returns. Behind the last it is called with none, to finish.
+        """Have the thread work on items as they come, at most ``most`` at a time (it is asked when a call
+        begins): an async iterator of what ``work`` returns. Behind the last it is called with none, to
+        finish.
 
         The next call begins when its result is asked for, or an item is there: in that moment, and
         not after a turn of the loop. Close ``items`` when no more results are asked for.
@@ -141,8 +141,7 @@ class Work(Generic[Item, T]):
     _items: Queue[Item]
     _work: Callable[[list[Item]], T]
     _stage: Stage
-    most: int
-    """How many items the next call has at most."""
+    _most: Callable[[], int]
     _is_last: bool = False
     """The call that finishes has begun."""
 
@@ -157,6 +156,6 @@ class Work(Generic[Item, T]):
         return made
 
     def _begin(self) -> None:
-        batch = self._items.take(self.most)
+        batch = self._items.take(self._most())
         self._is_last = not batch
         self._thread.begin(partial(self._work, batch), self._stage if batch else None)

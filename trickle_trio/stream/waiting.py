@@ -1,14 +1,15 @@
 """What waits between two stations, and what goes when there is too much of it.
 
-Live, the newest wins: pictures by their number, sound by how long it has waited. Where every frame
-counts, nothing goes, and whoever brings more has to wait.
+Live, the newest wins: pictures by their number and by how long some have been waiting, sound by how
+long it has. Where every frame counts, nothing goes, and whoever brings more has to wait.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from enum import Enum, auto
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 import trio
 from attrs import define, field
@@ -25,14 +26,34 @@ SOUNDS: Final = 1024
 inside a long segment gets all of that segment's sound at once.
 """
 
+_Came: TypeAlias = tuple[float, VideoFrame]
+"""A frame, and when it came."""
+
+
+class _Keeping(Enum):
+    """How a handler keeps up with frames that come live."""
+
+    BEGINNING = auto()
+    """It has not caught up yet: the first frame takes longest."""
+    UP = auto()
+    """Whatever waits for it is gone in a moment."""
+    BEHIND = auto()
+    """Something always waits for it: it gets the newest only, until it finds nothing."""
+
+
+_PATIENCE: Final = {_Keeping.BEGINNING: 0.1, _Keeping.UP: 1.0, _Keeping.BEHIND: 0.0}
+"""Seconds for which frames may wait without a break. Behind a frame that took long, the next ones
+wait, and are worked off; frames that wait all the time are not, and are nothing but delay."""
+
 
 @define(eq=False)
 class WaitingFrames:
-    """Decoded frames before the handler, at most ``room`` of them.
+    """Decoded frames before the handler, at most ``room`` of them: an async iterator.
 
-    When there is no room, the oldest goes (live), or the decoder waits (every frame). Where more
-    media came than time has passed since, that is the input's doing: a stream that begins inside a
-    long segment gets all of that segment's frames at once, and so does one whose input had stalled.
+    When there is no room, the oldest goes (live), or the decoder waits (every frame). Live, all but
+    the newest go too when there have been some for too long, at a stream's beginning above all. Where
+    more media came than time has passed since, that is the input's doing: a stream that begins inside
+    a long segment gets all of that segment's frames at once, and so does one whose input had stalled.
     ``overlay`` sees each frame, and may keep it.
     """
 
@@ -40,43 +61,59 @@ class WaitingFrames:
     pace: Pace
     meters: Meters
     overlay: Overlay | None = None
-    _queue: Queue[VideoFrame] = field(init=False)
-    _put: Sender[VideoFrame] = field(init=False)
-    _came: deque[float] = field(init=False)
-    """When the frames that can be waiting, and the newest one, were put."""
+    _queue: Queue[_Came] = field(init=False)
+    _put: Sender[_Came] = field(init=False)
+    _keeping: _Keeping = _Keeping.BEGINNING
+    _since: float = math.inf
+    """Since when something has been waiting, without a break."""
 
     def __attrs_post_init__(self) -> None:
         self._queue = Queue(self.room)
         self._put = self._queue.sender()
-        self._came = deque(maxlen=self.room + 1)
 
     async def put(self, frame: VideoFrame) -> bool:
         """Add a frame; False: it is too late for that. Blocks only where every frame counts."""
+        came = trio.current_time(), frame
         try:
             if self.overlay and self.overlay.is_on and await self.overlay.take(frame):
                 self._clear()
             elif self.pace is Pace.EVERY_FRAME:
-                await self._put.send(frame)
-            else:
-                self._push(frame)
+                await self._put.send(came)
+            elif (oldest := self._put.push(came)) is not None:
+                self._lose([oldest], came)
         except trio.ClosedResourceError:
             return False
         return True
 
-    def _push(self, frame: VideoFrame) -> None:
-        self._came.append(trio.current_time())
-        oldest = self._put.push(frame)
-        if oldest is not None:
-            seconds = self._came[-1] - self._came[0]
-            is_burst = seconds < (frame.seconds - oldest.seconds) / 2
+    def _lose(self, lost: list[_Came], newest: _Came) -> None:
+        for came, frame in lost:
+            media = newest[1].seconds - frame.seconds
+            is_burst = newest[0] - came < media / 2
             self.meters.drop(Drop.BURST if is_burst else Drop.SLOW_HANDLER)
 
     def _clear(self) -> None:
         """Nothing waits for a handler that is not to be called."""
         self.meters.drop(Drop.OVERLAID, len(self._queue.take(self.room)))
 
-    def __aiter__(self) -> Queue[VideoFrame]:
-        return self._queue
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> VideoFrame:
+        """The oldest that waits, or the newest; blocks until there is one."""
+        if not len(self._queue):
+            self._keeping, self._since = _Keeping.UP, math.inf
+        oldest = await anext(self._queue)
+        if self.pace is Pace.LIVE and len(self._queue) and self._is_behind(oldest[0]):
+            *lost, newest = oldest, *self._queue.take(self.room)
+            self._lose(lost, newest)
+            return newest[1]
+        return oldest[1]
+
+    def _is_behind(self, came: float) -> bool:
+        self._since = min(self._since, came)
+        if trio.current_time() - self._since > _PATIENCE[self._keeping]:
+            self._keeping = _Keeping.BEHIND
+        return self._keeping is _Keeping.BEHIND
 
     def __enter__(self) -> Self:
         return self
