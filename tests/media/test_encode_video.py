@@ -168,60 +168,6 @@ def test_a_size_beyond_the_codec_is_a_failure_not_an_end(footage: Footage) -> No
     assert len(encoder.encode(frames(footage, 1)[0])) == 1
 
 
-# --- rehearsal
-
-
-def test_of_a_rehearsal_nothing_is_seen_but_that_the_encoder_is_there(footage: Footage) -> None:
-    encoder = VideoEncoder()
-    old, *given = frames(footage, 6)
-    encoder.rehearse(old)
-    assert encoder.statistics().opened == 1
-    assert encoder.statistics().encoded == 0
-    units = encoded(encoder, given)
-    assert [unit.key for unit in units] == [True] + [False] * 4
-    assert {SPS, PPS, IDR} <= set(kinds(units[0]))
-    assert encoder.statistics().opened == 1
-    for frame, out in zip(given, shown(units), strict=True):
-        assert out.timestamp == frame.timestamp
-        assert footage.difference(out.to_av_frame(), frame.to_av_frame()) < 3
-
-
-def test_the_first_frame_has_its_own_size_whatever_was_rehearsed(footage: Footage) -> None:
-    encoder = VideoEncoder()
-    encoder.rehearse(VideoFrame.from_ndarray(footage.rgb(0, 160, 90)))
-    numbers = range(1, 4)
-    units = encoded(
-        encoder, [VideoFrame.from_ndarray(footage.rgb(n, 320, 180), n * 3000) for n in numbers]
-    )
-    assert [unit.key for unit in units] == [True, False, False]
-    assert {(out.width, out.height) for out in shown(units)} == {(320, 180)}
-    assert encoder.statistics().opened == 2
-
-
-def test_behind_the_first_frame_there_is_nothing_to_rehearse(footage: Footage) -> None:
-    encoder = VideoEncoder()
-    first, second, third = frames(footage, 3)
-    encoder.encode(first)
-    encoder.rehearse(second)
-    assert [unit.key for unit in encoder.encode(third)] == [False]
-
-
-def test_a_rehearsal_that_fails_says_nothing(footage: Footage) -> None:
-    encoder = VideoEncoder()
-    encoder.rehearse(VideoFrame.from_ndarray(np.broadcast_to(np.uint8(0), (4, 40_000, 3))))
-    assert encoder.statistics().failures == 0
-    assert [unit.key for unit in encoded(encoder, frames(footage, 2))] == [True, False]
-
-
-def test_encoders_that_may_keep_a_frame_are_not_rehearsed(footage: Footage) -> None:
-    others = {"h264_nvenc", "h264_v4l2m2m", "h264_qsv", "h264_videotoolbox"} & av.codecs_available
-    for codec in others:
-        encoder = VideoEncoder(VideoEncoderSettings(codec=codec))
-        encoder.rehearse(frames(footage, 1)[0])
-        assert encoder.statistics().opened == 0
-    assert others, "every wheel of PyAV has one of these, whether or not it opens"
-
-
 # --- colours
 
 

@@ -14,7 +14,6 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trickle_core.mpegts import CLOCK_RATE, AccessUnit, Codec, ElementaryStream
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.stream.decode import BATCH, PictureDecoding
-from trickle_trio.stream.edge import LiveEdge
 from trickle_trio.stream.handing import Queue
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.settings import Pace
@@ -269,30 +268,6 @@ class TestPictureDecoding:
         await PictureDecoding(frames, meters).run(units_out)
         assert meters.stages()["decode"].count == -(-20 // BATCH)
         assert len([each async for each in frames]) == 20
-
-    async def test_of_what_is_from_before_the_stream_the_first_frame_comes_at_once(
-        self, kit: Any
-    ) -> None:
-        """Others get ready with it, while the rest is still being decoded."""
-        units, meters = kit.pictures(20), Meters()
-        edge = LiveEdge(since=units[15].pts)
-        frames = WaitingFrames(100, Pace.EVERY_FRAME, meters)
-        units_out = Queue[AccessUnit](100)
-        units_in = units_out.sender()
-        for unit in units:
-            units_in.offer(unit)
-        units_in.close()
-        decoded_by_then: list[tuple[int, int]] = []
-
-        def unshown(frame: VideoFrame) -> None:
-            decoded_by_then.append((frame.timestamp, meters.stages()["decode"].count))
-
-        await PictureDecoding(frames, meters, edge, unshown).run(units_out)
-        assert decoded_by_then[:2] == [(units[0].pts, 1), (units[1].pts, 2)]
-        assert [time for time, _ in decoded_by_then] == [unit.pts for unit in units[:15]]
-        assert meters.stages()["decode"].count == 1 + -(-19 // BATCH)
-        assert times([each async for each in frames]) == [unit.pts for unit in units[15:]]
-        assert meters.dropped == {Drop.BEFORE_START: 15}
 
     async def test_another_codec_gets_another_decoder_and_nothing_is_lost(self, kit: Any) -> None:
         start = kit.START + 10 * kit.STEP

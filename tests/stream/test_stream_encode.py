@@ -210,31 +210,6 @@ async def test_a_cancellation_closes_what_it_writes_to() -> None:
         frames_in.offer(frame(1))
 
 
-async def test_a_rehearsal_leaves_no_trace_but_that_the_encoder_is_open() -> None:
-    bench = Bench()
-    station = bench.station()
-    frames_out = Queue[VideoFrame](0)
-    frames_in = frames_out.sender()
-    units_out = Queue[AccessUnit](9)
-    units_in = units_out.sender()
-    station.rehearse(frame(0))  # nobody is there yet
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(station.run, frames_out, units_in)
-        await wait_all_tasks_blocked()
-        station.rehearse(frame(1))
-        station.rehearse(frame(2, (128, 96)))  # the second one is none any more
-        with frames_in:
-            for index in range(3, 6):
-                await frames_in.send(frame(index))
-                station.rehearse(frame(index))
-    units = [unit async for unit in units_out]
-    assert [unit.pts for unit in units] == [3 * STEP, 4 * STEP, 5 * STEP]
-    assert keys(units) == [0]
-    assert sizes(units) == [(64, 48)] * 3
-    assert bench.meters.stages()["encode"].count == 3
-    assert not bench.meters.dropped
-
-
 async def test_no_frame_is_kept_while_the_next_one_is_waited_for() -> None:
     frames_out = Queue[VideoFrame](0)
     frames_in = frames_out.sender()

@@ -69,16 +69,6 @@ async def test_a_call_in_a_cancelled_scope_is_not_begun() -> None:
     assert calls == []
 
 
-async def test_what_is_posted_comes_before_what_is_run_later() -> None:
-    calls: list[str] = []
-    with CodecThread("test codec") as thread:
-        thread.post(lambda: calls.append("posted"))
-        await thread.run(lambda: calls.append("run"))
-        thread.post(lambda: calls.append("last"))
-    assert calls == ["posted", "run", "last"]
-    assert codec_threads() == []
-
-
 async def test_nothing_of_a_call_is_kept_behind_it() -> None:
     """What it was made with may be a frame of eleven megabytes."""
 
@@ -90,8 +80,6 @@ async def test_nothing_of_a_call_is_kept_behind_it() -> None:
     remains = weakref.ref(large)
     with CodecThread("test codec") as thread:
         await thread.run(large.use)
-        thread.post(large.use)
-        await thread.run(lambda: None)
         del large
         assert remains() is None
 
@@ -116,9 +104,7 @@ class TestOver:
             async with trio.open_nursery() as nursery:
 
                 async def work() -> None:
-                    got.extend(
-                        [batch async for batch in thread.over(items, list, stage, lambda: 3)]
-                    )
+                    got.extend([batch async for batch in thread.over(items, list, stage, most=3)])
 
                 for item in range(7):
                     sender.offer(item)

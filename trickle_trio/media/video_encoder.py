@@ -9,7 +9,6 @@ rate is told in the stream: it is the input's, may change, and is not known when
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from fractions import Fraction
 from typing import Final, cast
 
@@ -126,7 +125,6 @@ class VideoEncoder:
         self._now: _Opened | Rest = Rest.IDLE
         self._last_pts: int | None = None
         self._key_due = False
-        self._is_rehearsed = False
         self._counts = EncoderStatistics()
 
     @property
@@ -173,25 +171,6 @@ class VideoEncoder:
         self._counts = evolve(self._counts, encoded=self._counts.encoded + 1, failures_in_a_row=0)
         return units
 
-    def rehearse(self, frame: VideoFrame) -> None:
-        """Encode a frame for nobody to see, before the first one: so that this does not have to wait until libav has
-        opened its encoder and got its memory (30 ms and more at 720p). Blocks that long.
-
-        Nothing of it is given out, nor counted but for the opening, nor is anything raised: the first frame is a key
-        frame, is of whatever size it is, and says what is wrong. Does nothing for encoders of which we do not know that
-        they keep no frame and make a key frame whenever they are told.
-        """
-        if self._now is not Rest.IDLE or self._settings.codec not in LIVE_OPTIONS:
-            return
-        pts = clock_time(frame.timestamp, frame.time_base)
-        with suppress(av.FFmpegError, RefusedOptionError, UnreadablePixelsError):
-            opened = self._opened(frame)
-            opened.encode(frame, pts, key=True)
-            opened.encode(frame, pts + 1, key=False)  # which needs as much memory again
-            self._is_rehearsed = self._key_due = True
-            return
-        self._now = Rest.IDLE
-
     def flush(self) -> list[AccessUnit]:
         """Give out what libav still holds; the next frame opens a new encoder, with a key frame. Blocks."""
         if not isinstance(self._now, _Opened):
@@ -208,8 +187,7 @@ class VideoEncoder:
         self._now = Rest.CLOSED
 
     def _opened(self, frame: VideoFrame) -> _Opened:
-        is_rehearsed, self._is_rehearsed = self._is_rehearsed, False
-        if not isinstance(self._now, _Opened) or (is_rehearsed and not self._now.suits(frame)):
+        if not isinstance(self._now, _Opened):
             self._now = _Opened.for_frame(frame, self._settings, self._stream)
             self._counts = evolve(self._counts, opened=self._counts.opened + 1)
         return self._now

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -44,10 +43,6 @@ class _Decoded:
             self.error = now.last_error
 
 
-def _nothing(_: VideoFrame) -> None:
-    """Nobody wants to know."""
-
-
 @define(eq=False)
 class PictureDecoding:
     """Decodes pictures as they come; a track of another codec gets a new decoder."""
@@ -55,8 +50,6 @@ class PictureDecoding:
     frames: WaitingFrames
     meters: Meters
     edge: LiveEdge = field(factory=LiveEdge)
-    unshown: Callable[[VideoFrame], None] = _nothing
-    """Told of each frame that is from before the stream."""
     _decoder: VideoDecoder | None = None
     _track: ElementaryStream | None = None
 
@@ -65,18 +58,12 @@ class PictureDecoding:
         stage = self.meters.stage("decode")
         with CodecThread("trickle decode") as thread, units, self.frames:
             try:
-                async for decoded in thread.over(units, self._decode, stage, self._most):
+                async for decoded in thread.over(units, self._decode, stage, most=BATCH):
                     self._count(decoded)
                     await self._pass_on(decoded.frames)
                     del decoded  # no frame is kept while the next one is waited for
             finally:
                 self._close()
-
-    def _most(self) -> int:
-        """How many units are decoded in one go. Of old ones the first comes alone: with its frame,
-        others get ready for those that are shown, and there is no time to lose.
-        """
-        return 1 if self._decoder is None and self.edge.since > -math.inf else BATCH
 
     def _decode(self, batch: list[AccessUnit]) -> _Decoded:
         """On the thread; nothing more: what is still held."""
@@ -105,7 +92,6 @@ class PictureDecoding:
         for frame in frames:
             if frame.timestamp < self.edge.since:
                 self.meters.drop(Drop.BEFORE_START)
-                self.unshown(frame)
                 continue
             self.meters.size_in = (frame.width, frame.height)
             await self.frames.put(frame)

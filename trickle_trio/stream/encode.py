@@ -5,7 +5,6 @@ segment.
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Final
 
 from attrs import define, field
@@ -49,41 +48,28 @@ class PictureEncoding:
     _last_key: float = -math.inf
     _resized: float = -math.inf
     _encoder: VideoEncoder = field(init=False)
-    _thread: CodecThread | None = field(default=None, init=False)
-    _is_fresh: bool = True
-    """Nothing has been encoded yet, not even for rehearsal."""
     _counted: EncoderStatistics = field(factory=EncoderStatistics)
     """What the encoder has told already."""
 
     def __attrs_post_init__(self) -> None:
         self._encoder = VideoEncoder(self.settings, pid=VIDEO_PID)
 
-    def rehearse(self, frame: VideoFrame) -> None:
-        """Get the encoder ready for frames like this one, while the first is still on its way; see
-        ``VideoEncoder.rehearse``. Once, and only before the first. Never blocks.
-        """
-        if self._is_fresh and self._thread is not None:
-            self._is_fresh = False
-            self._thread.post(partial(self._encoder.rehearse, frame))
-
     async def run(self, frames: Queue[VideoFrame], out: Sender[AccessUnit]) -> None:
         """Encode until the frames end, and what the encoder still holds then."""
         stage = self.meters.stage("encode")
         with CodecThread("trickle encode") as thread, frames, out:
-            self._thread = thread
             try:
                 async for units in thread.over(frames, self._encode, stage):
                     self._count(self._encoder.statistics())
                     await self._pass_on(units, out)
             finally:
-                self._thread = None
                 self._encoder.close()
 
     def _encode(self, frames: list[VideoFrame]) -> list[AccessUnit]:
         """On the thread; nothing more: what is still held."""
         if not frames:
             return self._encoder.flush()
-        [frame], self._is_fresh = frames, False
+        [frame] = frames
         held = self._fit_encoder(frame)
         key = self.keys.wanted or self._segment_is_full(frame)
         if key:

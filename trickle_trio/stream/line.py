@@ -129,10 +129,8 @@ class Line:
         sound = self._start_sound(nursery, coded.sender(), progress)
         if self.tracks.copies_video:
             pictures = self._start_passing(nursery, pictures, coded.sender(), keys, progress)
-        encoding = self._encoding(keys, progress)
-        processed = self._start_picture(nursery, pictures, encoding)
-        encode = encoding.run if encoding else self._count_pictures
-        nursery.start_soon(encode, processed, coded.sender())
+        frames = self._start_picture(nursery, pictures)
+        self._start_encoding(nursery, frames, coded.sender(), keys, progress)
         self._start_output(nursery, coded, keys)
         nursery.start_soon(self._read, pictures_in, sound)
 
@@ -188,25 +186,14 @@ class Line:
         return self.wishes.size is not None or is_wanted
 
     def _start_picture(
-        self,
-        nursery: trio.Nursery,
-        pictures: Queue[AccessUnit],
-        encoding: PictureEncoding | None,
+        self, nursery: trio.Nursery, pictures: Queue[AccessUnit]
     ) -> Queue[VideoFrame]:
         """Where processed frames come from."""
         processed = Queue[VideoFrame](FRAMES_READY)
-        decoding = PictureDecoding(
-            self.frames, self.meters, self.edge, partial(self._rehearse, encoding)
-        )
-        nursery.start_soon(decoding.run, pictures)
+        nursery.start_soon(PictureDecoding(self.frames, self.meters, self.edge).run, pictures)
         nursery.start_soon(self.overlay.run, processed.sender())
         nursery.start_soon(self._handle, processed.sender())
         return processed
-
-    def _rehearse(self, encoding: PictureEncoding | None, frame: VideoFrame) -> None:
-        """Get the encoder ready for frames like one that is not shown, as long as none has come."""
-        if encoding is not None:
-            encoding.rehearse(self.wishes.fitted(frame))
 
     async def _handle(self, processed: Sender[VideoFrame]) -> None:
         with processed:
@@ -231,20 +218,28 @@ class Line:
             return None
         return HandlerSpeed(self.handlers.concurrency, self._skip.adaptation_cooldown, most)
 
-    def _encoding(self, keys: KeyRequest, progress: SoundProgress) -> PictureEncoding | None:
-        """What encodes the picture; None: there is no output."""
+    def _start_encoding(
+        self,
+        nursery: trio.Nursery,
+        frames: Queue[VideoFrame],
+        coded: Sender[AccessUnit],
+        keys: KeyRequest,
+        progress: SoundProgress,
+    ) -> None:
         if self._output is None:
-            return None
+            nursery.start_soon(self._count_pictures, frames, coded)
+            return
         policy = self.settings.policy
         # Live, sound comes in time with its picture, and a picture that waited would be dropped.
         in_step = self.handlers.handles_audio and policy.pace is Pace.EVERY_FRAME
-        return PictureEncoding(
+        encoding = PictureEncoding(
             self.settings.video,
             policy.segment_seconds,
             keys,
             self.meters,
             progress if in_step else None,
         )
+        nursery.start_soon(encoding.run, frames, coded)
 
     def _start_output(
         self, nursery: trio.Nursery, units: Queue[AccessUnit], keys: KeyRequest

@@ -21,9 +21,6 @@ from trickle_trio.stream.times import loop_clock
 T = TypeVar("T")
 Item = TypeVar("Item")
 
-_Call = tuple[Callable[[], Any], bool]
-"""And whether somebody waits for its end."""
-
 
 class CodecThread:
     """A thread for one station's codec, for the length of a ``with`` block: it is gone when the block is.
@@ -36,7 +33,7 @@ class CodecThread:
     """
 
     def __init__(self, name: str) -> None:
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._calls: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
         self._results: SimpleQueue[outcome.Outcome[Any]] = SimpleQueue()
         self._time = loop_clock()
         self._bell, self._ear = socket.socketpair()
@@ -62,11 +59,11 @@ class CodecThread:
         items: Queue[Item],
         work: Callable[[list[Item]], T],
         stage: Stage,
-        most: Callable[[], int] = lambda: 1,
+        *,
+        most: int = 1,
     ) -> Work[Item, T]:
-        """Have the thread work on items as they come, at most ``most`` at a time (it is asked when a call
-        begins): an async iterator of what ``work`` returns. Behind the last it is called with none, to
-        finish.
+        """Have the thread work on items as they come, at most ``most`` at a time: an async iterator of
+        what ``work`` returns. Behind the last it is called with none, to finish.
 
         The next call begins when its result is asked for, or an item is there: in that moment, and
         not after a turn of the loop. Close ``items`` when no more results are asked for.
@@ -76,13 +73,7 @@ class CodecThread:
     def begin(self, call: Callable[[], Any], stage: Stage | None) -> None:
         """Begin a call. ``end`` waits for it."""
         self._under_way = self._time(), stage
-        self._calls.put((call, True))
-
-    def post(self, call: Callable[[], None]) -> None:
-        """Have a call made that nobody waits for, before those that come later. It must not raise.
-        Never blocks.
-        """
-        self._calls.put((call, False))
+        self._calls.put(call)
 
     async def end(self) -> Any:
         """Wait for a call, also for one that is still to begin, and give its result. As ``run``."""
@@ -106,14 +97,9 @@ class CodecThread:
         return self._results.get()
 
     def _work(self) -> None:
-        while item := self._calls.get():
-            self._make(*item)
-            del item  # nor the frame in it, while there is nothing to do
-
-    def _make(self, call: Callable[[], Any], is_waited_for: bool) -> None:  # noqa: FBT001  of a tuple
-        result = outcome.capture(call)
-        if is_waited_for:
-            self._results.put(result)
+        while call := self._calls.get():
+            self._results.put(outcome.capture(call))
+            del call  # nor the frame in it is kept while there is nothing to do
             self._bell.send(b"\0")
 
     def __enter__(self) -> Self:
@@ -126,7 +112,7 @@ class CodecThread:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the thread: at once, for ``run`` waits for its calls, or behind a call that was posted."""
+        """End the thread. No call is under way, for ``run`` waits for its own, so this is quick."""
         self._calls.put(None)
         self._thread.join()
         self._bell.close()
@@ -141,7 +127,7 @@ class Work(Generic[Item, T]):
     _items: Queue[Item]
     _work: Callable[[list[Item]], T]
     _stage: Stage
-    _most: Callable[[], int]
+    _most: int
     _is_last: bool = False
     """The call that finishes has begun."""
 
@@ -156,6 +142,6 @@ class Work(Generic[Item, T]):
         return made
 
     def _begin(self) -> None:
-        batch = self._items.take(self._most())
+        batch = self._items.take(self._most)
         self._is_last = not batch
         self._thread.begin(partial(self._work, batch), self._stage if batch else None)
