@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from trickle_trio.media.frames import VideoFrame
 from trickle_trio.processor import FrameProcessor, LoadState, StreamProcessor
@@ -188,3 +189,17 @@ async def test_idle_is_said_when_the_first_frame_has_nothing_to_wait_for(
     await handlers.prepare()
     seen.append(streams.health)
     assert seen == [Health.LOADING, Health.LOADING, Health.IDLE]
+
+
+async def test_who_has_loaded_its_model_before_is_prepared_all_the_same(
+    kind: type[Loaded],
+) -> None:
+    [handlers] = processors_for(kind, 1)
+    await handlers.load()
+    streams = Streams([handlers])
+    async with trio.open_nursery() as nursery:
+        await nursery.start(streams.run)
+        await wait_all_tasks_blocked()
+        assert streams.health is Health.IDLE
+        nursery.cancel_scope.cancel()
+    assert kind.loads == 1

@@ -215,10 +215,11 @@ class Streams:
         return self._nursery
 
     def load_model(self) -> None:
-        """Load what is not loaded, in the background; nothing where it is."""
+        """Load and prepare what is not, in the background; nothing where it is."""
         for place in self._places:
-            if place.handlers.load_state in _LOADABLE:
-                self._house_nursery.start_soon(self._load, place.handlers)
+            handlers = place.handlers
+            if handlers.load_state in _LOADABLE or not handlers.is_prepared:
+                self._house_nursery.start_soon(self._load, handlers)
 
     async def _load(self, handlers: Handlers) -> None:
         try:
