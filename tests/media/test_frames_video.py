@@ -135,7 +135,8 @@ def test_the_tensor_is_made_once_of_floats(frame: VideoFrame) -> None:
         torch.float32,
         "cpu",
     )
-    assert tensor.is_contiguous()
+    assert tensor.permute(2, 0, 1).is_contiguous()
+    assert frame.to_tensor().is_contiguous()
     assert 0 <= float(tensor.min()) < float(tensor.max()) <= 1
     np.testing.assert_allclose(tensor.numpy() * 255, frame.to_ndarray(), atol=1e-3)
 

@@ -169,13 +169,17 @@ class VideoFrame:
     def tensor(self) -> torch.Tensor:
         """[H,W,3] float32 of 0..1 on the CPU, made at the first call.
 
+        In memory, each colour lies by itself: ``.permute(2, 0, 1)``, as most models want it, is contiguous and costs
+        nothing, and work on one colour is three times as fast. Where the colours of a pixel have to lie side by side,
+        ask for ``to_tensor()``.
+
         It is this frame's own: what torch changes in it in place, the frame shows. Changes behind torch's back (through
         ``.numpy()`` or ``.data``) are not seen; give the result back with ``replace_tensor``.
         """
         if self._tensor is None:
             from trickle_trio.media.tensors import own_floats  # noqa: PLC0415 - it imports torch
 
-            self._tensor = own_floats(self._bytes_or_pixels())
+            self._tensor = own_floats(self._own_pixels() or planar_views(self._drawn(PLANAR_RGB)))
             self._version = _version(self._tensor)
         return self._tensor
 
@@ -196,8 +200,10 @@ class VideoFrame:
         wanted = Wanted.of(device, dtype, layout)
         if wanted.takes_planes and isinstance(self._shown()[0], av.VideoFrame):
             return wanted.from_planes(planar_views(self._drawn(PLANAR_RGB)))
-        shown = self._bytes_or_pixels()
-        return wanted.from_pixels(shown) if isinstance(shown, Pixels) else wanted.from_packed(shown)
+        pixels = self._own_pixels()
+        if pixels is not None:
+            return wanted.from_pixels(pixels)
+        return wanted.from_packed(packed_view(self._drawn(RGB)))
 
     def to_ndarray(self) -> NDArray[np.uint8]:
         """Make a new array: uint8 [H,W,3]. What is changed in it, the frame does not show."""
@@ -238,11 +244,11 @@ class VideoFrame:
             return self._source, self._placement
         return Pixels.of(self._tensor), Placement.whole(self.width, self.height)
 
-    def _bytes_or_pixels(self) -> Pixels | NDArray[np.uint8]:
+    def _own_pixels(self) -> Pixels | None:
+        """The user's pixels, where they are what this frame shows."""
         source, placement = self._shown()
-        if isinstance(source, Pixels) and placement == Placement.whole(source.width, source.height):
-            return source
-        return packed_view(self._drawn(RGB))
+        is_whole = placement == Placement.whole(source.width, source.height)
+        return source if isinstance(source, Pixels) and is_whole else None
 
     def _drawn(self, pixel_format: str) -> av.VideoFrame:
         return self._draw(Look(self.width, self.height, pixel_format, self._colour))
