@@ -118,6 +118,34 @@ async def test_no_frame_is_kept_while_the_next_one_is_waited_for() -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(
+    ("first", "later", "gone"), [(0.0, 0.2, []), (0.2, 0.0, [1, 2, 3, 4, 5]), (0.01, 0.0, [])]
+)
+async def test_a_first_call_that_takes_long_is_followed_by_the_newest_frame(
+    autojump_clock: MockClock, first: float, later: float, gone: list[int]
+) -> None:
+    """Live, thirty frames a second; ``later``: how long the fifth call takes."""
+    calls = 0
+
+    async def handle(given: VideoFrame) -> None:
+        nonlocal calls
+        calls += 1
+        await trio.sleep(first if calls == 1 else later if calls == 5 else 0)
+
+    bench = Bench(as_processor(handle))
+    waiting = WaitingFrames(8, Pace.LIVE, bench.meters)
+    processed = Queue[VideoFrame](30)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.station().run, waiting, processed.sender())
+        with waiting:
+            for index in range(30):
+                await waiting.put(frame(index))
+                await trio.sleep(1 / 30)
+        bench.out.extend([each async for each in processed])
+    assert sorted({*range(30)} - {*bench.times()}) == gone
+    assert bench.meters.dropped[Drop.SLOW_HANDLER] == len(gone)
+
+
 class TestReturns:
     async def test_what_the_handler_returns_goes_on_with_the_frames_time(self) -> None:
         async def invert(given: VideoFrame) -> VideoFrame:

@@ -221,8 +221,13 @@ class TestWhole:
     async def test_no_more_wait_than_it_says(self, streaming: Any, kit: Any) -> None:
         arrived = trio.Event()
 
+        calls = 0
+
         async def waits(frame: VideoFrame) -> None:
-            await arrived.wait()
+            nonlocal calls
+            calls += 1
+            if calls > 1:  # behind a first call that takes long, only the newest is left
+                await arrived.wait()
 
         skip = FrameSkipConfig(max_queue_size=2)
         policy = StreamPolicy(segment_seconds=0.5)
@@ -234,4 +239,4 @@ class TestWhole:
             arrived.set()
             await kit.delete_channel(run.source)
             await run.end()
-        assert run.stream.statistics().frames_out == 3
+        assert run.stream.statistics().frames_out == 4

@@ -8,6 +8,7 @@ frame before has left.
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 import trio
 from attrs import define, field, frozen
@@ -23,6 +24,10 @@ from trickle_trio.stream.times import RisingTimes, stamped, ticks_of
 from trickle_trio.stream.waiting import WaitingFrames
 from trickle_trio.stream.watchdog import Watchdog
 from trickle_trio.stream.wishes import Wishes
+
+LONG_FIRST: Final = 0.02
+"""Seconds. A first call that takes longer, for it sets things up, leaves frames waiting that no viewer
+misses: the stream has only begun. It begins at the live edge, and not so much behind it."""
 
 
 @frozen(eq=False)
@@ -82,6 +87,8 @@ class PictureHandling:
             return False
         given = self.wishes.fitted(turn.frame)
         result = await self._process(given)
+        if self._stage.count == 1 and self._stage.seconds > LONG_FIRST:
+            frames.skip_to_newest()
         if not turn.before.is_set():
             await turn.before.wait()
         processed = self._finished(result, given, turn.ticks)

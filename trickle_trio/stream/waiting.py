@@ -33,17 +33,15 @@ _Came: TypeAlias = tuple[float, VideoFrame]
 class _Keeping(Enum):
     """How a handler keeps up with frames that come live."""
 
-    BEGINNING = auto()
-    """It has not caught up yet: the first frame takes longest."""
     UP = auto()
     """Whatever waits for it is gone in a moment."""
     BEHIND = auto()
     """Something always waits for it: it gets the newest only, until it finds nothing."""
 
 
-_PATIENCE: Final = {_Keeping.BEGINNING: 0.1, _Keeping.UP: 1.0, _Keeping.BEHIND: 0.0}
-"""Seconds for which frames may wait without a break. Behind a frame that took long, the next ones
-wait, and are worked off; frames that wait all the time are not, and are nothing but delay."""
+PATIENCE: Final = 1.0
+"""Seconds for which some frame or other may wait without a break. Behind a call that took long, frames
+wait and are worked off; where they wait all the time, that is nothing but delay."""
 
 
 @define(eq=False)
@@ -51,9 +49,9 @@ class WaitingFrames:
     """Decoded frames before the handler, at most ``room`` of them: an async iterator.
 
     When there is no room, the oldest goes (live), or the decoder waits (every frame). Live, all but
-    the newest go too when there have been some for too long, at a stream's beginning above all. Where
-    more media came than time has passed since, that is the input's doing: a stream that begins inside
-    a long segment gets all of that segment's frames at once, and so does one whose input had stalled.
+    the newest go too when there have been some for too long. Where more media came than time has passed
+    since, that is the input's doing: a stream that begins inside a long segment gets all of that
+    segment's frames at once, and so does one whose input had stalled.
     ``overlay`` sees each frame, and may keep it.
     """
 
@@ -63,7 +61,7 @@ class WaitingFrames:
     overlay: Overlay | None = None
     _queue: Queue[_Came] = field(init=False)
     _put: Sender[_Came] = field(init=False)
-    _keeping: _Keeping = _Keeping.BEGINNING
+    _keeping: _Keeping = _Keeping.UP
     _since: float = math.inf
     """Since when something has been waiting, without a break."""
 
@@ -111,9 +109,13 @@ class WaitingFrames:
 
     def _is_behind(self, came: float) -> bool:
         self._since = min(self._since, came)
-        if trio.current_time() - self._since > _PATIENCE[self._keeping]:
-            self._keeping = _Keeping.BEHIND
+        if trio.current_time() - self._since > PATIENCE:
+            self.skip_to_newest()
         return self._keeping is _Keeping.BEHIND
+
+    def skip_to_newest(self) -> None:
+        """The handler is behind: live, what comes next is the newest frame, until it has caught up."""
+        self._keeping = _Keeping.BEHIND
 
     def __enter__(self) -> Self:
         return self
