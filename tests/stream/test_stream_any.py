@@ -21,6 +21,7 @@ from trickle_core.mpegts import (
     Codec,
     Demuxer,
     ElementaryStream,
+    TimelineSettings,
 )
 from trickle_core.relay_settings import RelaySettings
 from trickle_trio.media.decode import AudioDecoder, DecoderStatistics, VideoDecoder
@@ -37,6 +38,8 @@ RATE = 48_000
 POLICY = StreamPolicy(pace=Pace.EVERY_FRAME, segment_seconds=0.5)
 APART = 0.040 * CLOCK_RATE
 """Picture and sound may get away from each other by so much."""
+NEAR = TimelineSettings().gap + TimelineSettings().patience
+"""Clocks that are so near to each other may be taken for one."""
 
 
 @frozen
@@ -105,12 +108,30 @@ def placed(film: Sequence[Clip]) -> list[tuple[AccessUnit, ...]]:
     return parts
 
 
+def meet(film: Sequence[Clip], clocks: Sequence[Sequence[AccessUnit]]) -> bool:
+    """Whether a clip's own clock begins by chance where another was shortly before. Its first picture may then be taken
+    for one of the other's that comes late, and nothing that came so far says otherwise.
+    """
+    seen: list[int] = []
+    for clip, units in zip(film, clocks, strict=True):
+        if clip.start is not None and any(
+            abs(unwrapped_step(before, clip.start)) < NEAR for before in seen
+        ):
+            return True
+        seen += [unit.dts for unit in units]
+    return False
+
+
+def unwrapped_step(before: int, after: int) -> int:
+    half = CLOCK_WRAP // 2
+    return (after - before + half) % CLOCK_WRAP - half
+
+
 def unwrapped(units: Sequence[AccessUnit]) -> list[int]:
     """Their pts, without the wraps of 33 bits."""
     times = [units[0].pts] if units else []
     for unit in units[1:]:
-        half = CLOCK_WRAP // 2
-        times.append(times[-1] + (unit.pts - times[-1] + half) % CLOCK_WRAP - half)
+        times.append(times[-1] + unwrapped_step(times[-1], unit.pts))
     return times
 
 
@@ -178,6 +199,7 @@ def test_time_rises_picture_and_sound_stay_together_and_segments_stand_alone(
     kit: Any, film: list[Clip]
 ) -> None:
     clocks = placed(film)
+    assume(not meet(film, clocks))
     came = [unit for clip in clocks for unit in clip]
     pictures = [unit for unit in came if unit.stream.codec.is_video]
     out = trio.run(run_through, kit, [part for clip in clocks for part in kit.segments(clip)])
@@ -232,6 +254,5 @@ def check_together(
                 moved[False].append((sounds[unit.data] - unit.pts) % CLOCK_WRAP)
         if clip.has_picture and clip.has_sound and moved[False]:
             every = moved[True] + moved[False]
-            half = CLOCK_WRAP // 2
-            off = [(shift - every[0] + half) % CLOCK_WRAP - half for shift in every]
+            off = [unwrapped_step(every[0], shift) for shift in every]
             assert max(off) - min(off) <= APART, (clip, off)
