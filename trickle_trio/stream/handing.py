@@ -27,7 +27,28 @@ class _State(Enum):
     """Nobody will take anything."""
 
 
-class Queue(Generic[T]):
+class Closing:
+    """Closed behind a ``with`` block."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Close it. May be repeated."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Queue(Closing, Generic[T]):
     """Items that wait for one reader, at most ``room`` of them; with none, each waits with its sender.
 
     This is the reader's end, an async iterator: it ends behind the last item when every sender has
@@ -116,17 +137,6 @@ class Queue(Generic[T]):
         self._state = state
         self._blocked.unpark_all()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     # -- for senders
 
     async def _wait_for_room(self) -> None:
@@ -159,7 +169,7 @@ class Queue(Generic[T]):
         """For queues of other kinds: what they have kept back is to be taken now."""
 
 
-class Sender(Generic[T]):
+class Sender(Closing, Generic[T]):
     """An end of a queue to put items in. Close it when nothing more will come from here.
 
     Everything that puts something in raises ``trio.ClosedResourceError`` when this end is closed, and
@@ -209,14 +219,3 @@ class Sender(Generic[T]):
         if not self._is_closed:
             self._is_closed = True
             self._queue._leave()  # noqa: SLF001 - two halves of one thing
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

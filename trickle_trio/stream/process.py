@@ -77,8 +77,10 @@ class PictureHandling:
                     nursery.start_soon(self._work, frames, out)
 
     async def _work(self, frames: WaitingFrames, out: Sender[VideoFrame]) -> None:
+        # A call of its own for each frame: between two, nothing here holds one. As a tensor it has
+        # eleven megabytes.
         while await self._carry_next(frames, out):
-            """Between two frames, nothing here holds one: as a tensor it has eleven megabytes."""
+            pass
 
     async def _carry_next(self, frames: WaitingFrames, out: Sender[VideoFrame]) -> bool:
         """Have the next frame processed, and pass it on in its turn; False: there is none."""

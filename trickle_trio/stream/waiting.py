@@ -7,8 +7,6 @@ long it has. Where every frame counts, nothing goes, and whoever brings more has
 from __future__ import annotations
 
 import math
-from enum import Enum, auto
-from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 import trio
@@ -16,7 +14,7 @@ from attrs import define, field
 
 from trickle_core.mpegts import AccessUnit
 from trickle_trio.media.frames import VideoFrame
-from trickle_trio.stream.handing import Queue, Sender
+from trickle_trio.stream.handing import Closing, Queue, Sender
 from trickle_trio.stream.meters import Drop, Meters
 from trickle_trio.stream.overlay import Overlay
 from trickle_trio.stream.settings import Pace
@@ -30,22 +28,13 @@ _Came: TypeAlias = tuple[float, VideoFrame]
 """A frame, and when it came."""
 
 
-class _Keeping(Enum):
-    """How a handler keeps up with frames that come live."""
-
-    UP = auto()
-    """Whatever waits for it is gone in a moment."""
-    BEHIND = auto()
-    """Something always waits for it: it gets the newest only, until it finds nothing."""
-
-
 PATIENCE: Final = 1.0
 """Seconds for which some frame or other may wait without a break. Behind a call that took long, frames
 wait and are worked off; where they wait all the time, that is nothing but delay."""
 
 
 @define(eq=False)
-class WaitingFrames:
+class WaitingFrames(Closing):
     """Decoded frames before the handler, at most ``room`` of them: an async iterator.
 
     When there is no room, the oldest goes (live), or the decoder waits (every frame). Live, all but
@@ -61,9 +50,10 @@ class WaitingFrames:
     overlay: Overlay | None = None
     _queue: Queue[_Came] = field(init=False)
     _put: Sender[_Came] = field(init=False)
-    _keeping: _Keeping = _Keeping.UP
     _since: float = math.inf
-    """Since when something has been waiting, without a break."""
+    """Since when something has been waiting, without a break. Once that is too long ago, the handler is
+    behind, and gets the newest frame only, until it finds nothing that waits.
+    """
 
     def __attrs_post_init__(self) -> None:
         self._queue = Queue(self.room)
@@ -99,7 +89,7 @@ class WaitingFrames:
     async def __anext__(self) -> VideoFrame:
         """The oldest that waits, or the newest; blocks until there is one."""
         if not len(self._queue):
-            self._keeping, self._since = _Keeping.UP, math.inf
+            self._since = math.inf
         oldest = await anext(self._queue)
         if self.pace is Pace.LIVE and len(self._queue) and self._is_behind(oldest[0]):
             *lost, newest = oldest, *self._queue.take(self.room)
@@ -109,23 +99,13 @@ class WaitingFrames:
 
     def _is_behind(self, came: float) -> bool:
         self._since = min(self._since, came)
-        if trio.current_time() - self._since > PATIENCE:
-            self.skip_to_newest()
-        return self._keeping is _Keeping.BEHIND
+        return trio.current_time() - self._since > PATIENCE
 
     def skip_to_newest(self) -> None:
         """The handler is behind: live, what comes next is the newest frame, until it has caught up."""
-        self._keeping = _Keeping.BEHIND
+        self._since = -math.inf
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """No more frames will be put: the handler's station ends when those that wait are done."""
         self._put.close()
         if self.overlay:
@@ -133,7 +113,7 @@ class WaitingFrames:
 
 
 @define(eq=False)
-class WaitingSound:
+class WaitingSound(Closing):
     """Coded sound before its handler, or before its place beside the picture.
 
     Live, what has waited ``wait`` seconds by the clock is too late, and is left out: otherwise a
@@ -186,14 +166,6 @@ class WaitingSound:
     def _lose(self) -> None:
         self.meters.error("sound dropped", "nobody took the sound for too long")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """No more sound will be put: its station ends when what waits is done."""
         self._put.close()
