@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,21 @@ DELIMITER, SPS, PPS, IDR = 9, 7, 8, 5
 def frames(footage: Footage, count: int, start: int = 0, **kind: Any) -> list[VideoFrame]:
     numbers = range(start, start + count)
     return [VideoFrame.from_av_frame(footage.picture(number, **kind)) for number in numbers]
+
+
+def noise(footage: Footage, count: int, start: int = 0) -> list[VideoFrame]:
+    random = np.random.default_rng(start)
+    arrays = random.integers(0, 255, (count, 90, 160, 3)).astype(np.uint8)
+    return [
+        VideoFrame.from_ndarray(array, number * footage.tick)
+        for number, array in enumerate(arrays, start)
+    ]
+
+
+def rate_control(unit: AccessUnit) -> str | None:
+    """What libx264 says of itself in an encoder's first picture."""
+    told = re.search(rb" rc=(\w+)", unit.data)
+    return told and told[1].decode()
 
 
 def encoded(encoder: VideoEncoder, given: Iterable[VideoFrame]) -> list[AccessUnit]:
@@ -83,11 +99,8 @@ def test_a_key_frame_comes_when_asked_for_and_starts_a_segment(footage: Footage)
 
 
 def test_key_frames_come_by_themselves_at_the_longest_gop_alone(footage: Footage) -> None:
-    encoder = VideoEncoder(VideoEncoderSettings(max_gop=5))
-    given = []
-    for number in range(12):  # every picture another scene
-        array = np.random.default_rng(number).integers(0, 255, (90, 160, 3)).astype(np.uint8)
-        given.append(VideoFrame.from_ndarray(array, number * footage.tick))
+    encoder = VideoEncoder(VideoEncoderSettings(max_gop=5, max_bit_rate=1 << 30))
+    given = noise(footage, 12)  # every picture another scene
     assert [unit.key for unit in encoded(encoder, given)] == [
         number % 5 == 0 for number in range(12)
     ]
@@ -264,13 +277,32 @@ def test_b_frames_keep_decoding_time_before_showing_time(footage: Footage) -> No
 
 def test_the_cap_holds(footage: Footage) -> None:
     settings = VideoEncoderSettings(max_bit_rate=300_000)
-    noise = np.random.default_rng(0)
-    given = []
-    for number in range(60):
-        array = noise.integers(0, 255, (90, 160, 3)).astype(np.uint8)
-        given.append(VideoFrame.from_ndarray(array, number * footage.tick))
-    bits = 8 * sum(len(unit.data) for unit in encoded(VideoEncoder(settings), given))
+    bits = 8 * sum(len(unit.data) for unit in encoded(VideoEncoder(settings), noise(footage, 60)))
     assert bits < 2 * 300_000 + 300_000  # two seconds, and a buffer of one
+
+
+def test_the_rate_is_controlled_only_where_it_would_be_too_high(footage: Footage) -> None:
+    encoder = VideoEncoder(VideoEncoderSettings(max_bit_rate=300_000))
+    units = encoded(encoder, frames(footage, 30, width=160, height=90))
+    units += encoded(encoder, noise(footage, 60, start=30))
+    for frame in frames(footage, 20, start=90, width=160, height=90):
+        frame.timestamp = frame.timestamp * 30  # one a second, so what is left of the burst drains
+        units += encoder.encode(frame, key=True)
+    told = [rate_control(unit) for unit in units if unit.key]
+    assert [control for control in told if control] == ["cqp", "crf", "cqp"]
+    assert len(shown(units)) == len(units) == 110
+    assert encoder.statistics().opened == 3
+
+
+@pytest.mark.parametrize(
+    ("chosen", "control"),
+    [({"options": {"aq-mode": "1"}}, "crf"), ({"bit_rate": 900_000}, "cbr")],
+)
+def test_who_chooses_options_or_a_rate_gets_the_rate_control(
+    footage: Footage, chosen: dict[str, Any], control: str
+) -> None:
+    encoder = VideoEncoder(VideoEncoderSettings(**chosen))
+    assert [rate_control(unit) for unit in encoded(encoder, frames(footage, 1))] == [control]
 
 
 def test_a_bit_rate_takes_the_place_of_quality(footage: Footage) -> None:

@@ -31,6 +31,7 @@ from trickle_trio.media.contexts import (
 from trickle_trio.media.convert import Look
 from trickle_trio.media.parameters import without_timing
 from trickle_trio.media.pixels import UnreadablePixelsError
+from trickle_trio.media.rate_control import RateWatch
 from trickle_trio.media.video_frame import VideoFrame
 
 VIDEO_PID: Final = 0x100
@@ -65,6 +66,11 @@ OTHER_OPTIONS: Final[Mapping[str, str]] = {"forced-idr": "1"}
 CONSTANT_QUALITY: Final = frozenset(LIVE_OPTIONS)
 """Encoders that take ``crf``; the others get a bit rate."""
 
+UNCONTROLLED: Final[Mapping[str, Mapping[str, str]]] = {"libx264": {"weightp": "0"}}
+"""Encoders that need not control their rate while it is low, and what else they then do without.
+
+Of libx265, the search for each picture's cost is little beside the rest."""
+
 LIMITED_FORMATS: Final = ("yuv420p", "nv12")
 FULL_FORMATS: Final = ("yuvj420p", "yuv420p", "nv12")
 """4:2:0 of 8 bits is what every player plays. ``yuvj420p`` is what libavcodec decodes full range pictures to."""
@@ -82,6 +88,9 @@ class VideoEncoderSettings:
     ``crf`` is the constant quality of libx264 and libx265; ``bit_rate`` (bits a second), where given, takes its place.
     ``max_bit_rate`` caps it (by the picture's size unless given). ``max_gop``: frames after which a key frame comes
     though nobody asked for one. ``frame_rate`` is a hint for the rate control, no more: times come with the frames.
+
+    libx264 controls its rate only while the picture would go beyond the cap; below it, ``crf`` is a constant quantiser,
+    for a quarter less CPU. With ``bit_rate`` or any of ``options``, it controls its rate all the time.
     """
 
     codec: str = field(default="libx264", validator=_check_codec)
@@ -107,7 +116,8 @@ class EncoderStatistics:
     misordered: int = 0
     """Frames left out because their time was not later than that of the frame before."""
     opened: int = 0
-    """How often libav's encoder was opened: once, and again after each failure and each flush."""
+    """How often libav's encoder was opened: once, and again after each failure, each flush and each time that the rate
+    had to be controlled from there on, or no longer."""
     last_error: str | None = None
 
 
@@ -158,7 +168,7 @@ class VideoEncoder:
             self._counts = evolve(self._counts, misordered=self._counts.misordered + 1)
             return []
         try:
-            units = self._opened(frame).encode(frame, pts, key=self._key_due)
+            units = self._opened(frame, pts).encode(frame, pts, key=self._key_due)
         except UnreadablePixelsError as error:
             self._fail(str(error))
             return []
@@ -186,11 +196,18 @@ class VideoEncoder:
         """Let go of libav's memory, and of what it still holds. May be called twice."""
         self._now = Rest.CLOSED
 
-    def _opened(self, frame: VideoFrame) -> _Opened:
-        if not isinstance(self._now, _Opened):
-            self._now = _Opened.for_frame(frame, self._settings, self._stream)
-            self._counts = evolve(self._counts, opened=self._counts.opened + 1)
-        return self._now
+    def _opened(self, frame: VideoFrame, pts: int) -> _Opened:
+        now = self._now
+        if not isinstance(now, _Opened):
+            return self._takes_over(_Opened.for_frame(frame, self._settings, self._stream))
+        if now.has_to_turn(pts, key=self._key_due):
+            return self._takes_over(now.turned(pts))
+        return now
+
+    def _takes_over(self, opened: _Opened) -> _Opened:
+        self._now = opened
+        self._counts = evolve(self._counts, opened=self._counts.opened + 1)
+        return opened
 
     def _fail(self, reason: str) -> None:
         counts = self._counts
@@ -209,7 +226,10 @@ class _Opened:
     _context: VideoCodecContext
     _look: Look
     _pixel_aspect: Fraction
+    _settings: VideoEncoderSettings
     _stream: ElementaryStream
+    _watch: RateWatch | None
+    """None: the encoder controls its rate in any case."""
 
     @classmethod
     def for_frame(
@@ -220,9 +240,24 @@ class _Opened:
             _pixel_format(settings.codec, full_range=frame.colour.full_range),
             frame.colour,
         )
-        context = _context(settings, look, frame.pixel_aspect)
-        open_encoder(context, _options(settings, look), _asked_for(settings))
-        return cls(context, look, frame.pixel_aspect, stream)
+        watch = RateWatch(_cap(settings, look)) if _may_go_uncontrolled(settings) else None
+        rate = _uncontrolled(settings) if watch else _controlled(settings, look)
+        context = _context(settings, look, frame.pixel_aspect, rate)
+        return cls(context, look, frame.pixel_aspect, settings, stream, watch)
+
+    def has_to_turn(self, pts: int, *, key: bool) -> bool:
+        """Whether the rate has to be controlled from this time on, or no longer; if so, ``turned`` comes next."""
+        return self._watch is not None and self._watch.turns(pts, key=key)
+
+    def turned(self, pts: int) -> _Opened:
+        """Open the other kind of encoder. Nothing is lost: neither kind holds pictures back."""
+        settings, watch = self._settings, cast("RateWatch", self._watch)
+        if watch.is_controlled:
+            rate = _controlled(settings, self._look)
+            rate["rc_init_occupancy"] = str(watch.room(pts))
+        else:
+            rate = _uncontrolled(settings)
+        return evolve(self, context=_context(settings, self._look, self._pixel_aspect, rate))
 
     def suits(self, frame: VideoFrame) -> bool:
         size, look = even_size(frame), self._look
@@ -249,6 +284,8 @@ class _Opened:
             pts = cast("int", packet.pts)
             dts = pts if packet.dts is None else min(packet.dts, pts)
             data = self._untimed(bytes(packet)) if packet.is_keyframe else bytes(packet)
+            if self._watch is not None:
+                self._watch.took(8 * len(data), pts)
             units.append(AccessUnit(self._stream, data, pts, dts, key=packet.is_keyframe))
         return units
 
@@ -275,7 +312,7 @@ def _pixel_format(codec: str, *, full_range: bool) -> str:
 
 
 def _context(
-    settings: VideoEncoderSettings, look: Look, pixel_aspect: Fraction
+    settings: VideoEncoderSettings, look: Look, pixel_aspect: Fraction, rate: Mapping[str, str]
 ) -> VideoCodecContext:
     context = cast("VideoCodecContext", CodecContext.create(settings.codec, "w"))
     context.width, context.height, context.pix_fmt = look.width, look.height, look.format
@@ -284,6 +321,13 @@ def _context(
     context.colorspace, context.color_range = look.colour.matrix, look.colour.range
     context.color_primaries, context.color_trc = look.colour.primaries, look.colour.transfer
     context.thread_count = settings.threads
+    ours = {
+        "bf": "0",
+        "g": str(settings.max_gop),
+        **LIVE_OPTIONS.get(settings.codec, OTHER_OPTIONS),
+        **rate,
+    }
+    open_encoder(context, ours, _asked_for(settings))
     return context
 
 
@@ -296,16 +340,26 @@ def _asked_for(settings: VideoEncoderSettings) -> dict[str, str]:
     }
 
 
-def _options(settings: VideoEncoderSettings, look: Look) -> dict[str, str]:
-    by_size = max(LOWEST_CAP, int(look.width * look.height * BITS_PER_PIXEL_AND_SECOND))
-    cap = settings.max_bit_rate or settings.bit_rate or by_size
-    options = {
-        "bf": "0",
-        "g": str(settings.max_gop),
-        **LIVE_OPTIONS.get(settings.codec, OTHER_OPTIONS),
-    }
+def _may_go_uncontrolled(settings: VideoEncoderSettings) -> bool:
+    """Whether there is such an encoder, and the user left the choice to us: with a constant quantiser, libx264 passes
+    over many an option without a word.
+    """
+    return settings.codec in UNCONTROLLED and settings.bit_rate is None and not settings.options
+
+
+def _uncontrolled(settings: VideoEncoderSettings) -> dict[str, str]:
+    return {"qp": str(settings.crf), **UNCONTROLLED[settings.codec]}
+
+
+def _controlled(settings: VideoEncoderSettings, look: Look) -> dict[str, str]:
+    cap = str(_cap(settings, look))
     if settings.bit_rate is None and settings.codec in CONSTANT_QUALITY:
-        options["crf"] = str(settings.crf)
+        quality = {"crf": str(settings.crf)}
     else:
-        options["b"] = str(settings.bit_rate or cap)
-    return {**options, "maxrate": str(cap), "bufsize": str(cap)}
+        quality = {"b": str(settings.bit_rate or cap)}
+    return {**quality, "maxrate": cap, "bufsize": cap}
+
+
+def _cap(settings: VideoEncoderSettings, look: Look) -> int:
+    by_size = max(LOWEST_CAP, int(look.width * look.height * BITS_PER_PIXEL_AND_SECOND))
+    return settings.max_bit_rate or settings.bit_rate or by_size
