@@ -294,6 +294,14 @@ def test_the_rate_is_controlled_only_where_it_would_be_too_high(footage: Footage
     assert encoder.statistics().opened == 3
 
 
+@pytest.mark.parametrize(("crf", "quantiser"), [(51, 50), (23, 22), (2, 1), (1, 1), (0, 0)])
+def test_the_quantiser_is_a_step_finer_but_lossless_only_where_asked_for(
+    footage: Footage, crf: int, quantiser: int
+) -> None:
+    (unit,) = VideoEncoder(VideoEncoderSettings(crf=crf)).encode(*frames(footage, 1))
+    assert re.findall(rb" qp=(\d+)", unit.data) == [b"%d" % quantiser]
+
+
 @pytest.mark.parametrize(
     ("chosen", "control"),
     [({"options": {"aq-mode": "1"}}, "crf"), ({"bit_rate": 900_000}, "cbr")],

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from threading import Lock
 from typing import Final
 
@@ -152,6 +153,7 @@ def _is_there(picture: av.VideoFrame, source: Colour, look: Look) -> bool:
     )
 
 
+@cache
 def _is_rgb(pixel_format: str) -> bool:
     return pixel_format in RGB_FORMATS or av.VideoFormat(pixel_format).is_rgb
 

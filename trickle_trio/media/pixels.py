@@ -176,9 +176,10 @@ def _quantise(drawn: Array, given: Array) -> None:
         block = given[top : top + rows]
         part = scaled[: len(block)]
         np.multiply(block, EQUAL_STEPS, out=part, casting="same_kind")
-        # clip is fast; numpy's maximum and minimum take four times as long.
-        np.clip(part, 0, 255, out=part)
-        np.copyto(drawn[top : top + rows], part, casting="unsafe")
+        # clip is fast; numpy's maximum and minimum take four times as long. The method and the assignment are what
+        # np.clip and np.copyto come to, six calls of Python later: each of them finds its code gone from the cache.
+        part.clip(0, 255, out=part)
+        drawn[top : top + rows] = part
 
 
 def unit_floats(
@@ -192,7 +193,7 @@ def unit_floats(
     rows = _rows(array)
     for top in range(0, len(array), rows):
         strip = made[top : top + rows]
-        np.copyto(strip, array[top : top + rows])
+        strip[...] = array[top : top + rows]
         np.multiply(strip, TO_UNIT, out=strip)
     return made
 

@@ -89,8 +89,8 @@ class VideoEncoderSettings:
     ``max_bit_rate`` caps it (by the picture's size unless given). ``max_gop``: frames after which a key frame comes
     though nobody asked for one. ``frame_rate`` is a hint for the rate control, no more: times come with the frames.
 
-    libx264 controls its rate only while the picture would go beyond the cap; below it, ``crf`` is a constant quantiser,
-    for a quarter less CPU. With ``bit_rate`` or any of ``options``, it controls its rate all the time.
+    libx264 controls its rate only while the picture would go beyond the cap; below it, a constant quantiser does, for a
+    quarter less CPU. With ``bit_rate`` or any of ``options``, it controls its rate all the time.
     """
 
     codec: str = field(default="libx264", validator=_check_codec)
@@ -348,7 +348,9 @@ def _may_go_uncontrolled(settings: VideoEncoderSettings) -> bool:
 
 
 def _uncontrolled(settings: VideoEncoderSettings) -> dict[str, str]:
-    return {"qp": str(settings.crf), **UNCONTROLLED[settings.codec]}
+    # One step finer: nothing is spared where much moves, and flat parts get nothing on top. But 0 is lossless.
+    quantiser = settings.crf - 1 if settings.crf > 1 else settings.crf
+    return {"qp": str(quantiser), **UNCONTROLLED[settings.codec]}
 
 
 def _controlled(settings: VideoEncoderSettings, look: Look) -> dict[str, str]:
