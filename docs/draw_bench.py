@@ -125,6 +125,8 @@ def draw_costs(page: Page, report: Report) -> None:
             page.bar(x, page.y, share * scale, THREADS[thread][1])
             x += share * scale
         ratio = "" if cost["ratio"] is None else f"  ({cost['ratio']:.2f} times ffmpeg)"
+        if cost["paced_ratio"] is not None:
+            ratio = ratio[:-1] + f", {cost['paced_ratio']:.2f} at the pictures' pace)"
         page.text(x + 6, page.y + 12, f"{cost['cpu_ms']:.1f}{ratio}")
         theirs = cost["ffmpeg_cpu_ms"]
         if theirs is not None:

@@ -44,7 +44,8 @@ def test_each_size_is_in_the_picture(drawing: dict[str, Any], report: dict[str, 
     told = words(drawing["draw"](report))
     for figures in report["sizes"]:
         assert figures["size"] in told
-        assert f"({figures['passthrough']['cost']['ratio']:.2f} times ffmpeg)" in told
+        cost = figures["passthrough"]["cost"]
+        assert f"({cost['ratio']:.2f} times ffmpeg, {cost['paced_ratio']:.2f} at the" in told
 
 
 def test_what_was_not_measured_is_not_drawn(
@@ -55,7 +56,7 @@ def test_what_was_not_measured_is_not_drawn(
     for figures in report["sizes"]:
         for handler in ("passthrough", "tint"):
             figures[handler]["threads"] = {}
-            figures[handler]["cost"].update(ffmpeg_cpu_ms=None, ratio=None)
+            figures[handler]["cost"].update(ffmpeg_cpu_ms=None, ratio=None, paced_ratio=None)
             figures[handler]["latency_ms"] = {"p50": None, "p95": None, "p99": None}
     told = words(drawing["draw"](report))
     assert "times ffmpeg" not in told

@@ -17,6 +17,7 @@ from trickle_trio.bench.figures import (
     LiveTurn,
     Report,
     SizeFigures,
+    Theirs,
     Turn,
     middle,
     percentile,
@@ -65,22 +66,30 @@ def test_the_middle_passes_over_what_is_not_there(values: list[float]) -> None:
 
 
 def test_a_ratio_is_ours_to_theirs() -> None:
-    assert Turn(12.0, 13.0, 8.0).ratio == 1.5
-    assert Turn(12.0, 13.0, None).ratio is None
-    assert Turn(None, None, 8.0).ratio is None
-    assert Turn(12.0, 13.0, 0.0).ratio is None
+    assert Turn(12.0, 13.0, Theirs(8.0)).ratio == 1.5
+    assert Turn(12.0, 13.0, Theirs()).ratio is None
+    assert Turn(None, None, Theirs(8.0)).ratio is None
+    assert Turn(12.0, 13.0, Theirs(0.0)).ratio is None
+    assert Turn(12.0, 13.0, Theirs(8.0, 10.0)).paced_ratio == 1.2
+    assert Turn(12.0, 13.0, Theirs(8.0)).paced_ratio is None
 
 
 def test_the_ratio_is_the_median_of_ratios_and_not_a_ratio_of_medians() -> None:
     """A machine that is slow for one turn is so for both."""
-    cost = Cost.of([Turn(10, 10, 10), Turn(40, 40, 20), Turn(33, 33, 30)])
-    assert (cost.cpu_ms, cost.ffmpeg_cpu_ms) == (33, 20)
+    turns = [
+        Turn(10, 10, Theirs(10, 20)),
+        Turn(40, 40, Theirs(20, 50)),
+        Turn(33, 33, Theirs(30, 30)),
+    ]
+    cost = Cost.of(turns)
+    assert (cost.cpu_ms, cost.ffmpeg_cpu_ms, cost.ffmpeg_paced_cpu_ms) == (33, 20, 30)
     assert cost.ratio == pytest.approx(1.1)
+    assert cost.paced_ratio == 0.8
 
 
 def test_turns_without_ffmpeg_have_no_ratio() -> None:
-    handled = Handled.of([live(), live(cpu_ms=12.0)], [None, None])
-    assert handled.cost == Cost(11.0, 9.25, None, None)
+    handled = Handled.of([live(), live(cpu_ms=12.0)], [Theirs(), Theirs()])
+    assert handled.cost == Cost(11.0, 9.25, None, None, None, None)
     assert handled.pictures == 8
     assert handled.latency_ms == Delays(10.0, 30.0, 30.0)
 
@@ -105,13 +114,14 @@ def test_streams_are_too_many_when_one_loses_or_is_late(turn: LiveTurn, *, is_go
 
 
 def report(*turns: LiveTurn, ffmpeg: float | None = 8.0) -> Report:
-    handled = Handled.of(turns, [ffmpeg] * len(turns))
+    paced = ffmpeg and ffmpeg + 2
+    handled = Handled.of(turns, [Theirs(ffmpeg, paced)] * len(turns))
     figures = SizeFigures(
         size="720p",
         width=1280,
         height=720,
         bit_rate=2_000_000,
-        decode=Cost.of([Turn(2.0, 2.0, ffmpeg)]),
+        decode=Cost.of([Turn(2.0, 2.0, Theirs(ffmpeg))]),
         passthrough=handled,
         tint=handled,
     )
@@ -133,8 +143,8 @@ def report(*turns: LiveTurn, ffmpeg: float | None = 8.0) -> Report:
 def test_the_table_has_a_row_for_each_part_in_columns() -> None:
     lines = table(report(live())).splitlines()
     assert max(map(len, lines)) <= 100
-    assert "720p  decode only     2.00     2.00    8.00   0.25" in lines
-    assert "      passthrough    10.00     9.25    8.00   1.25" in lines
+    assert "720p  decode only     2.00     2.00    8.00   0.25      -      -" in lines
+    assert "      passthrough    10.00     9.25    8.00   1.25  10.00   1.00" in lines
     assert "720p  passthrough         1.50    2.50    5.50    0.50" in lines
     assert any(line.split()[:5] == ["float32", "tint", "10.0", "30.0", "30.0"] for line in lines)
     assert "Streams of 720p at once, passthrough, in one service: 1" in lines
@@ -143,7 +153,7 @@ def test_the_table_has_a_row_for_each_part_in_columns() -> None:
 def test_the_table_shows_what_was_not_measured_as_such() -> None:
     lines = table(report(live(first_output_ms=None), ffmpeg=None)).splitlines()
     assert lines[1] == "Python 3.11.7, ffmpeg not installed"
-    assert "720p  decode only     2.00     2.00       -      -" in lines
+    assert "720p  decode only     2.00     2.00       -      -    -      -" in lines
 
 
 def test_the_report_is_json() -> None:

@@ -157,8 +157,10 @@ async def test_an_ffmpeg_that_does_not_run_is_said(
 
 
 async def test_what_an_ffmpeg_cannot_do_has_no_figure(tmp_path: Path) -> None:
-    path = program(tmp_path, 'case "$*" in *libx264*) exit 1;; *) exit 0;; esac')
+    path = program(tmp_path, 'case "$*" in *libx264*|*-re*) exit 1;; *) exit 0;; esac')
     ffmpeg = Ffmpeg(str(path), "1")
+    theirs = await ffmpeg.theirs("decode", tmp_path, 10)
+    assert (theirs.flat is None, theirs.paced) == (False, None)
     assert await ffmpeg.cpu_ms("passthrough", tmp_path, 10) is None
     assert await ffmpeg.cpu_ms("decode", tmp_path, 10) is not None
 

@@ -1,4 +1,4 @@
-"""The same pictures, one after another as fast as they go: our decoder, and ffmpeg with one thread."""
+"""The same pictures from a file: our decoder, and ffmpeg with one thread."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import trio
 from attrs import frozen
 
 from trickle_core.mpegts import AccessUnit
-from trickle_trio.bench.figures import Turn
+from trickle_trio.bench.figures import Theirs, Turn
 from trickle_trio.media.decode import VideoDecoder
 
 ENCODE: Final = ("-c:v", "libx264", "-preset", "superfast", "-tune", "zerolatency", "-bf", "0")
 ONE_THREAD: Final = ("-threads", "1")
+PACED: Final = ("-re",)
 ROUND_TRIP: Final = ("-vf", "format=rgb24,format=yuv420p", "-filter_threads", "1")
 
 TASKS: Final[dict[str, tuple[str, ...]]] = {
@@ -35,22 +36,31 @@ class Ffmpeg:
     path: str | None
     version: str
 
-    async def cpu_ms(self, task: str, footage: Path, pictures: int) -> float | None:
+    async def theirs(self, task: str, footage: Path, pictures: int) -> Theirs:
+        """What it takes for a picture, in one go and at the pictures' pace: as long as they last."""
+        flat = await self.cpu_ms(task, footage, pictures)
+        return Theirs(flat, await self.cpu_ms(task, footage, pictures, PACED))
+
+    async def cpu_ms(
+        self, task: str, footage: Path, pictures: int, pace: tuple[str, ...] = ()
+    ) -> float | None:
         """CPU milliseconds that it takes for a picture; None where it cannot do that.
 
         What it needs to begin is left out: that is what the first picture costs. Cancelling ends it.
         """
         if self.path is None:
             return None
-        whole = await self._cpu(task, footage, pictures)
-        first = await self._cpu(task, footage, 1)
+        whole = await self._cpu(task, footage, pictures, pace)
+        first = await self._cpu(task, footage, 1, pace)
         if whole is None or first is None or pictures < 2:
             return None
         return 1000 * (whole - first) / (pictures - 1)
 
-    async def _cpu(self, task: str, footage: Path, pictures: int) -> float | None:
+    async def _cpu(
+        self, task: str, footage: Path, pictures: int, pace: tuple[str, ...]
+    ) -> float | None:
         assert self.path is not None  # noqa: S101 - seen by the caller
-        reading = (*ONE_THREAD, "-i", str(footage), "-an", "-frames:v", str(pictures))
+        reading = (*ONE_THREAD, *pace, "-i", str(footage), "-an", "-frames:v", str(pictures))
         command = [self.path, "-nostdin", "-v", "error", *reading, *TASKS[task], "-f", "null", "-"]
         before = _cpu_of_children()
         done = await trio.run_process(
@@ -83,7 +93,7 @@ def _cpu_of_children() -> float:
 async def time_decoding(pictures: list[AccessUnit]) -> Turn:
     """What our decoder takes for a picture, on a thread; cannot be cancelled, but is short."""
     cpu, wall = await trio.to_thread.run_sync(_decode, pictures)
-    return Turn(cpu, wall, None)
+    return Turn(cpu, wall, Theirs())
 
 
 def _decode(pictures: list[AccessUnit]) -> tuple[float, float]:

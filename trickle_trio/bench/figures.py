@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from attrs import asdict, field, frozen
+from attrs import asdict, field, fields, frozen
 
 
 def percentile(values: Iterable[float], share: float) -> float | None:
@@ -30,19 +30,45 @@ def middles(turns: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 @frozen
+class Theirs:
+    """ffmpeg's CPU milliseconds a picture: as fast as it goes through the file, and at the pictures' own pace, as a
+    live stream has it. None: it was not measured.
+    """
+
+    flat: float | None = None
+    paced: float | None = None
+
+
+@frozen
 class Turn:
     """One turn of ours and one of ffmpeg's, milliseconds a picture; None: it was not measured."""
 
     cpu_ms: float | None
     wall_ms: float | None
-    ffmpeg_cpu_ms: float | None
+    ffmpeg: Theirs
+
+    @property
+    def ffmpeg_cpu_ms(self) -> float | None:
+        """As fast as it goes."""
+        return self.ffmpeg.flat
+
+    @property
+    def ffmpeg_paced_cpu_ms(self) -> float | None:
+        """At the pictures' pace."""
+        return self.ffmpeg.paced
 
     @property
     def ratio(self) -> float | None:
-        """CPU of ours to ffmpeg's: below 1, ours costs less."""
-        if self.cpu_ms is None or not self.ffmpeg_cpu_ms:
-            return None
-        return self.cpu_ms / self.ffmpeg_cpu_ms
+        """CPU of ours to ffmpeg's as fast as it goes: below 1, ours costs less."""
+        return self._to(self.ffmpeg.flat)
+
+    @property
+    def paced_ratio(self) -> float | None:
+        """CPU of ours to ffmpeg's at the pictures' pace."""
+        return self._to(self.ffmpeg.paced)
+
+    def _to(self, theirs: float | None) -> float | None:
+        return None if self.cpu_ms is None or not theirs else self.cpu_ms / theirs
 
 
 @frozen
@@ -55,12 +81,15 @@ class Cost:
     wall_ms: float | None
     ffmpeg_cpu_ms: float | None
     ratio: float | None
+    ffmpeg_paced_cpu_ms: float | None
+    paced_ratio: float | None
 
     @classmethod
     def of(cls, turns: Sequence[Turn]) -> Cost:
         """Of these turns."""
-        names = ("cpu_ms", "wall_ms", "ffmpeg_cpu_ms", "ratio")
-        return cls(**{name: middle(getattr(turn, name) for turn in turns) for name in names})
+        return cls(
+            *(middle(getattr(turn, each.name) for turn in turns) for each in fields(cls)),
+        )
 
 
 @frozen
@@ -118,8 +147,8 @@ class Handled:
     threads: Mapping[str, float]
 
     @classmethod
-    def of(cls, turns: Sequence[LiveTurn], ffmpeg: Sequence[float | None]) -> Handled:
-        """Of several runs, and ffmpeg's milliseconds beside each."""
+    def of(cls, turns: Sequence[LiveTurn], ffmpeg: Sequence[Theirs]) -> Handled:
+        """Of several runs, and ffmpeg's beside each."""
         pairs = zip(turns, ffmpeg, strict=True)
         return cls(
             cost=Cost.of([Turn(turn.cpu_ms, turn.wall_ms, theirs) for turn, theirs in pairs]),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from trickle_trio.bench.figures import Capacity, Cost, Delays, Handled, Report, SizeFigures
 
-COST: tuple[str, ...] = ("", "", "CPU ms", "wall ms", "ffmpeg", "ratio")
+COST: tuple[str, ...] = ("", "", "CPU ms", "wall ms", "ffmpeg", "ratio", "-re", "ratio")
 THREADS: tuple[str, ...] = ("", "", "event loop", "decode", "encode", "others")
 LIVE: tuple[str, ...] = ("", "", "p50 ms", "p95 ms", "p99 ms", "pictures", "lost", "doubled")
 LIVE += ("first ms", "memory MB")
@@ -22,7 +22,8 @@ def table(report: Report) -> str:
         f"Python {report.python}, ffmpeg {report.ffmpeg}",
         f"Medians of {report.turns} turns of {report.seconds:g} s",
         "",
-        "Cost of a picture: CPU and clock of ours, CPU of ffmpeg with one thread, ours to ffmpeg's",
+        "Cost of a picture: CPU and clock of ours; CPU of ffmpeg with one thread, as fast as it goes and",
+        "at the pictures' pace (-re), each with the ratio of ours to it",
         *_lines([COST, *(row for figures in report.sizes for row in _costs(figures))]),
         "",
         "Where a stream's CPU goes, ms a picture by thread",
@@ -41,8 +42,9 @@ def _costs(figures: SizeFigures) -> Iterator[Row]:
 
 
 def _cost(size: str, name: str, cost: Cost) -> Row:
-    ms = [_number(value, 2) for value in (cost.cpu_ms, cost.wall_ms, cost.ffmpeg_cpu_ms)]
-    return (size, name, *ms, _number(cost.ratio, 2))
+    figures = (cost.cpu_ms, cost.wall_ms, cost.ffmpeg_cpu_ms, cost.ratio)
+    paced = (cost.ffmpeg_paced_cpu_ms, cost.paced_ratio)
+    return (size, name, *(_number(value, 2) for value in (*figures, *paced)))
 
 
 def _threads(figures: SizeFigures) -> Iterator[Row]:

@@ -24,6 +24,7 @@ from trickle_trio.bench.figures import (
     Report,
     SizeFigures,
     Step,
+    Theirs,
     Turn,
 )
 from trickle_trio.bench.footage import FPS, Footage, Size, make_footage
@@ -111,18 +112,18 @@ class _Bench:
         pictures = footage.pictures[: max(2, round(self.settings.seconds * FPS))]
         decoding = list[Turn]()
         live = {name: list[LiveTurn]() for name in HANDLERS}
-        ffmpeg = {name: list[float | None]() for name in HANDLERS}
+        ffmpeg = {name: list[Theirs]() for name in HANDLERS}
         for turn in range(self.settings.turns):
             where = f"{size.name}: turn {turn + 1} of {self.settings.turns}"
             self.progress.text = f"{where}, decode only"
             ours = await time_decoding(pictures)
-            theirs = await self.ffmpeg.cpu_ms("decode", clip.path, len(pictures))
-            decoding.append(evolve(ours, ffmpeg_cpu_ms=theirs))
+            flat = await self.ffmpeg.cpu_ms("decode", clip.path, len(pictures))
+            decoding.append(evolve(ours, ffmpeg=Theirs(flat)))
             for name in HANDLERS:
                 self.progress.text = f"{where}, {name}"
                 live[name].append(await run_live(self.relay, footage, name))
-                theirs = await self.ffmpeg.cpu_ms(name, clip.path, len(pictures))
-                ffmpeg[name].append(theirs)
+                self.progress.text = f"{where}, ffmpeg beside the {name}"
+                ffmpeg[name].append(await self.ffmpeg.theirs(name, clip.path, len(pictures)))
         return SizeFigures(
             size=size.name,
             width=size.width,

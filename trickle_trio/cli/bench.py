@@ -55,7 +55,7 @@ def command(
 ) -> None:
     """Measure what a stream costs here, and how late it is, beside one-thread ffmpeg where there is one.
 
-    Takes two minutes, during which the machine should have nothing else to do. docs/performance.md says how to read
+    Takes three minutes, during which the machine should have nothing else to do. docs/performance.md says how to read
     the figures.
     """
     import trio
