@@ -125,13 +125,15 @@ def draw_costs(page: Page, report: Report) -> None:
             page.bar(x, page.y, share * scale, THREADS[thread][1])
             x += share * scale
         ratio = "" if cost["ratio"] is None else f"  ({cost['ratio']:.2f} times ffmpeg)"
-        if cost["paced_ratio"] is not None:
-            ratio = ratio[:-1] + f", {cost['paced_ratio']:.2f} at the pictures' pace)"
         page.text(x + 6, page.y + 12, f"{cost['cpu_ms']:.1f}{ratio}")
         theirs = cost["ffmpeg_cpu_ms"]
         if theirs is not None:
             page.bar(LEFT, page.y + STEP, theirs * scale, FFMPEG)
-            page.text(LEFT + theirs * scale + 6, page.y + STEP + 12, f"{theirs:.1f}", fill=FAINT)
+            told = f"{theirs:.1f}"
+            if cost["paced_ratio"] is not None:
+                paced = f"{cost['ffmpeg_paced_cpu_ms']:.1f} at the pictures' pace"
+                told += f";  {paced}  (ours {cost['paced_ratio']:.2f} times that)"
+            page.text(LEFT + theirs * scale + 6, page.y + STEP + 12, told, fill=FAINT)
         page.y += 2 * STEP + 14
     page.y += 30
 
