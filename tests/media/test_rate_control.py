@@ -73,7 +73,7 @@ def test_it_is_left_alone_again_at_a_key_picture_after_a_calm_time() -> None:
     assert watch.turns(1, key=False)
     seconds = 1
     while not watch.turns(seconds * CLOCK_RATE, key=seconds % 2 == 0):
-        watch.took(CAP // 4, seconds * CLOCK_RATE)  # half of what counts as calm
+        watch.took(int(CALM_RATE * CAP / 2), seconds * CLOCK_RATE)
         seconds += 1
     assert not watch.is_controlled
     assert seconds == 2 * CALM_SECONDS

@@ -21,11 +21,12 @@ BUFFER_SECONDS: Final = 1.0
 TOO_FULL: Final = 0.75
 """Of the buffer. The rest is for the key picture with which the controlled encoder begins."""
 
-CALM_RATE: Final = 0.5
-"""Of the cap: below this, a constant quantiser will not reach it at once again."""
+CALM_RATE: Final = 0.75
+"""Of the cap: below this, a constant quantiser will hardly reach it again at once."""
 
 CALM_SECONDS: Final = 5.0
-"""That an encoder is controlled for at least: a change costs an encoder and a key picture."""
+"""That an encoder is controlled for at least, and for the longer, the less its rate is below the calm one: a change
+costs an encoder and a key picture."""
 
 
 @define
