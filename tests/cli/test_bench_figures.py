@@ -66,20 +66,20 @@ def test_the_middle_passes_over_what_is_not_there(values: list[float]) -> None:
 
 
 def test_a_ratio_is_ours_to_theirs() -> None:
-    assert Turn(12.0, 13.0, Theirs(8.0)).ratio == 1.5
-    assert Turn(12.0, 13.0, Theirs()).ratio is None
-    assert Turn(None, None, Theirs(8.0)).ratio is None
-    assert Turn(12.0, 13.0, Theirs(0.0)).ratio is None
-    assert Turn(12.0, 13.0, Theirs(8.0, 10.0)).paced_ratio == 1.2
-    assert Turn(12.0, 13.0, Theirs(8.0)).paced_ratio is None
+    assert Turn(12.0, 13.0, 8.0).ratio == 1.5
+    assert Turn(12.0, 13.0, None).ratio is None
+    assert Turn(None, None, 8.0).ratio is None
+    assert Turn(12.0, 13.0, 0.0).ratio is None
+    assert Turn(12.0, 13.0, 8.0, 10.0).paced_ratio == 1.2
+    assert Turn(12.0, 13.0, 8.0).paced_ratio is None
 
 
 def test_the_ratio_is_the_median_of_ratios_and_not_a_ratio_of_medians() -> None:
     """A machine that is slow for one turn is so for both."""
     turns = [
-        Turn(10, 10, Theirs(10, 20)),
-        Turn(40, 40, Theirs(20, 50)),
-        Turn(33, 33, Theirs(30, 30)),
+        Turn(10, 10, 10, 20),
+        Turn(40, 40, 20, 50),
+        Turn(33, 33, 30, 30),
     ]
     cost = Cost.of(turns)
     assert (cost.cpu_ms, cost.ffmpeg_cpu_ms, cost.ffmpeg_paced_cpu_ms) == (33, 20, 30)
@@ -88,7 +88,7 @@ def test_the_ratio_is_the_median_of_ratios_and_not_a_ratio_of_medians() -> None:
 
 
 def test_turns_without_ffmpeg_have_no_ratio() -> None:
-    handled = Handled.of([live(), live(cpu_ms=12.0)], [Theirs(), Theirs()])
+    handled = Handled.of([live(), live(cpu_ms=12.0)], [Theirs(None, None), Theirs(None, None)])
     assert handled.cost == Cost(11.0, 9.25, None, None, None, None)
     assert handled.pictures == 8
     assert handled.latency_ms == Delays(10.0, 30.0, 30.0)
@@ -121,7 +121,7 @@ def report(*turns: LiveTurn, ffmpeg: float | None = 8.0) -> Report:
         width=1280,
         height=720,
         bit_rate=2_000_000,
-        decode=Cost.of([Turn(2.0, 2.0, Theirs(ffmpeg))]),
+        decode=Cost.of([Turn(2.0, 2.0, ffmpeg)]),
         passthrough=handled,
         tint=handled,
     )

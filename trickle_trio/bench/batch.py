@@ -93,7 +93,7 @@ def _cpu_of_children() -> float:
 async def time_decoding(pictures: list[AccessUnit]) -> Turn:
     """What our decoder takes for a picture, on a thread; cannot be cancelled, but is short."""
     cpu, wall = await trio.to_thread.run_sync(_decode, pictures)
-    return Turn(cpu, wall, Theirs())
+    return Turn(cpu, wall, None)
 
 
 def _decode(pictures: list[AccessUnit]) -> tuple[float, float]:

@@ -35,8 +35,8 @@ class Theirs:
     live stream has it. None: it was not measured.
     """
 
-    flat: float | None = None
-    paced: float | None = None
+    flat: float | None
+    paced: float | None
 
 
 @frozen
@@ -45,27 +45,18 @@ class Turn:
 
     cpu_ms: float | None
     wall_ms: float | None
-    ffmpeg: Theirs
-
-    @property
-    def ffmpeg_cpu_ms(self) -> float | None:
-        """As fast as it goes."""
-        return self.ffmpeg.flat
-
-    @property
-    def ffmpeg_paced_cpu_ms(self) -> float | None:
-        """At the pictures' pace."""
-        return self.ffmpeg.paced
+    ffmpeg_cpu_ms: float | None
+    ffmpeg_paced_cpu_ms: float | None = None
 
     @property
     def ratio(self) -> float | None:
         """CPU of ours to ffmpeg's as fast as it goes: below 1, ours costs less."""
-        return self._to(self.ffmpeg.flat)
+        return self._to(self.ffmpeg_cpu_ms)
 
     @property
     def paced_ratio(self) -> float | None:
         """CPU of ours to ffmpeg's at the pictures' pace."""
-        return self._to(self.ffmpeg.paced)
+        return self._to(self.ffmpeg_paced_cpu_ms)
 
     def _to(self, theirs: float | None) -> float | None:
         return None if self.cpu_ms is None or not theirs else self.cpu_ms / theirs
@@ -87,9 +78,7 @@ class Cost:
     @classmethod
     def of(cls, turns: Sequence[Turn]) -> Cost:
         """Of these turns."""
-        return cls(
-            *(middle(getattr(turn, each.name) for turn in turns) for each in fields(cls)),
-        )
+        return cls(*(middle(getattr(turn, each.name) for turn in turns) for each in fields(cls)))
 
 
 @frozen
@@ -149,9 +138,12 @@ class Handled:
     @classmethod
     def of(cls, turns: Sequence[LiveTurn], ffmpeg: Sequence[Theirs]) -> Handled:
         """Of several runs, and ffmpeg's beside each."""
-        pairs = zip(turns, ffmpeg, strict=True)
+        pairs = [
+            Turn(turn.cpu_ms, turn.wall_ms, theirs.flat, theirs.paced)
+            for turn, theirs in zip(turns, ffmpeg, strict=True)
+        ]
         return cls(
-            cost=Cost.of([Turn(turn.cpu_ms, turn.wall_ms, theirs) for turn, theirs in pairs]),
+            cost=Cost.of(pairs),
             latency_ms=Delays.of([delay for turn in turns for delay in turn.delays]),
             pictures=sum(turn.pictures for turn in turns),
             lost=sum(turn.lost for turn in turns),

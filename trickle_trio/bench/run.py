@@ -118,7 +118,7 @@ class _Bench:
             self.progress.text = f"{where}, decode only"
             ours = await time_decoding(pictures)
             flat = await self.ffmpeg.cpu_ms("decode", clip.path, len(pictures))
-            decoding.append(evolve(ours, ffmpeg=Theirs(flat)))
+            decoding.append(evolve(ours, ffmpeg_cpu_ms=flat))
             for name in HANDLERS:
                 self.progress.text = f"{where}, {name}"
                 live[name].append(await run_live(self.relay, footage, name))

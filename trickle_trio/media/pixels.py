@@ -177,7 +177,7 @@ def _quantise(drawn: Array, given: Array) -> None:
         part = scaled[: len(block)]
         np.multiply(block, EQUAL_STEPS, out=part, casting="same_kind")
         # clip is fast; numpy's maximum and minimum take four times as long. The method and the assignment are what
-        # np.clip and np.copyto come to, six calls of Python later: each of them finds its code gone from the cache.
+        # np.clip and np.copyto come to, a few calls of Python later.
         part.clip(0, 255, out=part)
         drawn[top : top + rows] = part
 

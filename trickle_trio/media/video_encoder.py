@@ -155,7 +155,7 @@ class VideoEncoder:
         return isinstance(self._now, _Opened) and not self._now.suits(frame)
 
     def encode(self, frame: VideoFrame, *, key: bool = False) -> list[AccessUnit]:
-        """Encode a frame, as a key frame if told so; gives the units that are complete now. Blocks, 3 ms at 720p.
+        """Encode a frame, as a key frame if told so; gives the units that are complete now. Blocks, 4 ms at 720p.
 
         ``pts`` is the frame's time in 1/90000 s. Raises nothing because of the frame or of libav: a failure is counted,
         and the next frame starts anew with a key frame. ``RuntimeError`` after ``close``.
@@ -198,15 +198,13 @@ class VideoEncoder:
 
     def _opened(self, frame: VideoFrame, pts: int) -> _Opened:
         now = self._now
-        if not isinstance(now, _Opened):
-            return self._takes_over(_Opened.for_frame(frame, self._settings, self._stream))
-        if now.has_to_turn(pts, key=self._key_due):
-            return self._takes_over(now.turned(pts))
-        return now
-
-    def _takes_over(self, opened: _Opened) -> _Opened:
-        self._now = opened
-        self._counts = evolve(self._counts, opened=self._counts.opened + 1)
+        if isinstance(now, _Opened):
+            opened = now.at(pts, key=self._key_due)
+        else:
+            opened = _Opened.for_frame(frame, self._settings, self._stream)
+        if opened is not now:
+            self._now = opened
+            self._counts = evolve(self._counts, opened=self._counts.opened + 1)
         return opened
 
     def _fail(self, reason: str) -> None:
@@ -245,16 +243,17 @@ class _Opened:
         context = _context(settings, look, frame.pixel_aspect, rate)
         return cls(context, look, frame.pixel_aspect, settings, stream, watch)
 
-    def has_to_turn(self, pts: int, *, key: bool) -> bool:
-        """Whether the rate has to be controlled from this time on, or no longer; if so, ``turned`` comes next."""
-        return self._watch is not None and self._watch.turns(pts, key=key)
+    def at(self, pts: int, *, key: bool) -> _Opened:
+        """Give what encodes the picture of this time: this, or one whose rate is controlled from here on, or no longer.
 
-    def turned(self, pts: int) -> _Opened:
-        """Open the other kind of encoder. Nothing is lost: neither kind holds pictures back."""
-        settings, watch = self._settings, cast("RateWatch", self._watch)
+        Nothing is lost on the way: neither kind holds pictures back.
+        """
+        settings, watch = self._settings, self._watch
+        if watch is None or not watch.turns(pts, key=key):
+            return self
         if watch.is_controlled:
-            rate = _controlled(settings, self._look)
-            rate["rc_init_occupancy"] = str(watch.room(pts))
+            room = {"rc_init_occupancy": str(watch.room(pts))}
+            rate = _controlled(settings, self._look) | room
         else:
             rate = _uncontrolled(settings)
         return evolve(self, context=_context(settings, self._look, self._pixel_aspect, rate))
