@@ -67,9 +67,8 @@ CONSTANT_QUALITY: Final = frozenset(LIVE_OPTIONS)
 """Encoders that take ``crf``; the others get a bit rate."""
 
 UNCONTROLLED: Final[Mapping[str, Mapping[str, str]]] = {"libx264": {"weightp": "0"}}
-"""Encoders that need not control their rate while it is low, and what else they then do without.
-
-Of libx265, the search for each picture's cost is little beside the rest."""
+"""Encoders that need not control their rate while it is low, and what else they then do without. What libx265 would
+save was not measured."""
 
 LIMITED_FORMATS: Final = ("yuv420p", "nv12")
 FULL_FORMATS: Final = ("yuvj420p", "yuv420p", "nv12")
