@@ -32,7 +32,7 @@ from trickle_trio.media.encode import (
 from trickle_trio.media.frames import AudioFrame, VideoFrame
 from trickle_trio.processor import as_processor
 from trickle_trio.publication import open_publication
-from trickle_trio.relay import serve_relay
+from trickle_trio.relay import BoundRelay, serve_relay
 from trickle_trio.stream.ending import Outcome
 from trickle_trio.stream.pipeline import Stream
 from trickle_trio.stream.settings import Pace, StreamPolicy, StreamSettings
@@ -367,23 +367,29 @@ class Run:
 
 
 @pytest.fixture
-async def relay(nursery: trio.Nursery) -> str:
-    """The address of a relay that keeps what a deleted channel held: tests publish faster than a
-    stream reads.
-    """
+async def bound_relay(nursery: trio.Nursery) -> BoundRelay:
+    """A relay that keeps what a deleted channel held: tests publish faster than a stream reads."""
     settings = RelaySettings(window=20, linger=10)
     bound = await nursery.start(partial(serve_relay, port=0, settings=settings))
-    return str(bound.url)
+    assert isinstance(bound, BoundRelay)
+    return bound
+
+
+@pytest.fixture
+def relay(bound_relay: BoundRelay) -> str:
+    """Its address."""
+    return bound_relay.url
 
 
 Streaming = Callable[..., AbstractAsyncContextManager[Run]]
 
 
 @pytest.fixture
-def streaming(relay: str) -> Streaming:
+def streaming(bound_relay: BoundRelay) -> Streaming:
     """``async with streaming(processor, policy=..., max_framerate=...) as run``: a stream that runs.
 
-    Its channels are there, its output is being read. The whole block may last 20 seconds.
+    Its channels are there, it waits for the first segment (whose channel is of ``mime_type``), and its
+    output is being read. The whole block may last 20 seconds.
     """
     numbers = iter(range(1000))
 
@@ -393,21 +399,27 @@ def streaming(relay: str) -> Streaming:
         *,
         policy: StreamPolicy = EVERY_FRAME,
         output: bool = True,
+        mime_type: str = wire.MPEG_TS,
         **options: Any,
     ) -> AsyncIterator[Run]:
-        url = f"{relay}/stream{next(numbers)}"
+        url = f"{bound_relay.url}/stream{next(numbers)}"
         options = {"max_framerate": 60, "subscribe_url": f"{url}-in"} | options
         if output:
             options = {"publish_url": f"{url}-out"} | options
         settings = StreamSettings(request_id="test", policy=policy, **options)
         with trio.fail_after(20):
-            for direction in ("in", "out"):
-                await make_channel(f"{url}-{direction}")
+            await make_channel(f"{url}-in", mime_type)
+            await make_channel(f"{url}-out")
+            before = bound_relay.statistics().readers
             async with trio.open_nursery() as nursery:
                 run = Run(Stream(settings, as_processor(processor)), url, nursery)
                 if settings.publish_url:
                     nursery.start_soon(run._collect)
                 await nursery.start(run._run)
+                # A stream joins at the newest segment: whoever publishes sooner loses the first ones.
+                read = [settings.subscribe_url, settings.publish_url]
+                while bound_relay.statistics().readers < before + sum(map(bool, read)):
+                    await trio.lowlevel.checkpoint()
                 yield run
                 nursery.cancel_scope.cancel()
 

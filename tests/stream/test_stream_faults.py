@@ -83,14 +83,13 @@ class TestInput:
         assert kit.looks_like(run.played(), range(30))
 
     async def test_connections_that_break_cost_no_more_than_the_segment(
-        self, kit: Any, streaming: Any, proxy: Any
+        self, kit: Any, streaming: Any, relay: str, proxy: Any
     ) -> None:
         """The stream reads through a connection that breaks inside the second segment."""
         parts = kit.segments(kit.pictures(60))
-        source = f"{proxy.url}/broken"
+        source, direct = f"{proxy.url}/broken", f"{relay}/broken"
+        await kit.make_channel(direct)
         async with streaming(passthrough, subscribe_url=source) as run:
-            direct = f"{run.url.rpartition('/')[0]}/broken"
-            await kit.make_channel(direct)
             async with open_publication(direct) as publication:
                 for index, part in enumerate(parts):
                     async with publication.segment() as segment:
@@ -112,13 +111,12 @@ class TestInput:
         assert run.stream.statistics().segments_truncated == 1
 
     async def test_a_server_that_goes_and_comes_back_is_read_on(
-        self, kit: Any, streaming: Any, proxy: Any
+        self, kit: Any, streaming: Any, relay: str, proxy: Any
     ) -> None:
-        source = f"{proxy.url}/away"
+        source, direct = f"{proxy.url}/away", f"{relay}/away"
         policy = StreamPolicy(pace=Pace.EVERY_FRAME, segment_seconds=0.5, input_timeout=5)
+        await kit.make_channel(direct)
         async with streaming(passthrough, subscribe_url=source, policy=policy) as run:
-            direct = f"{run.url.rpartition('/')[0]}/away"
-            await kit.make_channel(direct)
             await kit.publish(direct, kit.segments(kit.pictures(30)), delete=False)
             while run.stream.statistics().frames_out < 28:
                 await trio.lowlevel.checkpoint()
