@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("trickle_trio.stream",),
     ("trickle_trio.service",),
     ("trickle_trio.faces",),
-    ("trickle_trio.bench",),
+    ("trickle_trio.bench", "trickle_trio.doctor"),
     ("trickle_trio.cli", "trickle_trio.livepeer", "trickle_trio.testing", "trickle_trio"),
 )
 

@@ -8,9 +8,13 @@ import av
 import pytest
 from av.codec.codec import Capabilities
 
+from trickle_core.mpegts import Codec
 from trickle_trio.media.encode import (
     AudioEncoderSettings,
     VideoEncoderSettings,
+    encoders_of,
+    is_hardware,
+    sound_trial,
     trial,
     working_audio,
     working_video,
@@ -31,7 +35,28 @@ def test_a_trial_says_why_not() -> None:
     assert unknown == "libx264 has no option presett"
     refused = trial(VideoEncoderSettings(options={"crf": "good"}))
     assert refused is not None
-    assert "avcodec_open2" in refused
+    assert "good" in refused
+    assert "avcodec_open2" not in refused
+    assert av.logging.get_level() is None
+    assert sound_trial(AudioEncoderSettings()) is None
+    assert (
+        sound_trial(AudioEncoderSettings(options={"loudness": "11"}))
+        == "aac has no option loudness"
+    )
+
+
+def test_encoders_are_listed_by_what_they_make_and_hardware_comes_last() -> None:
+    pictures = encoders_of(Codec.H264)
+    assert pictures[0] == "libx264"
+    assert not {"h264", "libx264rgb"} & set(pictures)
+    assert pictures == sorted(pictures, key=is_hardware)
+    assert set(HARDWARE) <= set(pictures)
+    assert [encoders_of(codec) for codec in (Codec.H265, Codec.AAC, Codec.OPUS, Codec.MP2)] == [
+        ["libx265", *(name.replace("h264", "hevc") for name in pictures[1:])],
+        ["aac"],
+        ["libopus"],
+        [],
+    ]
 
 
 def test_what_works_is_taken_as_it_is(caplog: pytest.LogCaptureFixture) -> None:

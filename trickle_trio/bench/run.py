@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +28,7 @@ from trickle_trio.bench.figures import (
 )
 from trickle_trio.bench.footage import FPS, Footage, Size, make_footage
 from trickle_trio.bench.live import AROUND, SETTLE, run_live
+from trickle_trio.bench.machine import machine_name, usable_cpus
 from trickle_trio.bench.worker_process import open_worker
 
 SIZES: Final = ("360p", "720p", "1080p")
@@ -192,8 +192,8 @@ async def _opened(settings: BenchSettings, progress: Progress) -> AsyncIterator[
 
 def _about(settings: BenchSettings, ffmpeg: Ffmpeg) -> Report:
     return Report(
-        cpus=_cpus(),
-        machine=f"{platform.system()} {platform.machine()}",
+        cpus=usable_cpus(),
+        machine=machine_name(),
         python=platform.python_version(),
         ffmpeg=ffmpeg.version,
         footage=settings.source.name if settings.source else "the built-in scenery",
@@ -201,9 +201,3 @@ def _about(settings: BenchSettings, ffmpeg: Ffmpeg) -> Report:
         seconds=settings.seconds,
         turns=settings.turns,
     )
-
-
-def _cpus() -> int:
-    """Those that this process may use, where the system tells."""
-    usable = getattr(os, "sched_getaffinity", None)
-    return len(usable(0)) if usable else os.cpu_count() or 1

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-COMMANDS: Final = ("demo", "relay", "publish", "subscribe", "serve", "stream", "bench")
+COMMANDS: Final = ("demo", "relay", "publish", "subscribe", "serve", "stream", "doctor", "bench")
 
 
 class Commands(click.Group):

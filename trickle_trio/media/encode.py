@@ -7,7 +7,14 @@ from trickle_trio.media.audio_encoder import (
     AudioEncoderSettings,
     AudioEncoderStatistics,
 )
-from trickle_trio.media.trial import trial, working_audio, working_video
+from trickle_trio.media.trial import (
+    encoders_of,
+    is_hardware,
+    sound_trial,
+    trial,
+    working_audio,
+    working_video,
+)
 from trickle_trio.media.video_encoder import (
     EncoderStatistics,
     VideoEncoder,
@@ -21,6 +28,9 @@ __all__ = [
     "EncoderStatistics",
     "VideoEncoder",
     "VideoEncoderSettings",
+    "encoders_of",
+    "is_hardware",
+    "sound_trial",
     "trial",
     "working_audio",
     "working_video",

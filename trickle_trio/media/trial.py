@@ -12,11 +12,17 @@ from typing import Final
 import av
 import numpy as np
 from attrs import evolve
+from av import logging as av_logging
 from av.codec.codec import Capabilities
 
-from trickle_trio.media.audio_encoder import AudioEncoder, AudioEncoderSettings
+from trickle_core.mpegts import Codec
+from trickle_trio.media.audio_encoder import LAYOUTS, AudioEncoder, AudioEncoderSettings
 from trickle_trio.media.audio_frame import AudioFrame
-from trickle_trio.media.video_encoder import VideoEncoder, VideoEncoderSettings
+from trickle_trio.media.video_encoder import (
+    LIMITED_FORMATS,
+    VideoEncoder,
+    VideoEncoderSettings,
+)
 from trickle_trio.media.video_frame import VideoFrame
 
 log: Final = logging.getLogger(__name__)
@@ -33,13 +39,30 @@ _HARDWARE: Final = Capabilities.hardware | Capabilities.hybrid
 
 def trial(settings: VideoEncoderSettings) -> str | None:
     """Try whether an encoder really opens and encodes on this machine; gives the reason why not. Blocks."""
-    encoder = VideoEncoder(settings)
-    units = encoder.encode(VideoFrame.from_ndarray(np.zeros(TRIAL_SHAPE, np.uint8)), key=True)
+    reason = _video_trial(settings)
+    # Its error is no more than a number, mostly; what libav says meanwhile tells what is missing. It is asked to speak
+    # only where something is wrong: it takes the GIL for each line, on whatever thread of its own it says it.
+    return reason and (_said_by_libav(settings) or reason)
+
+
+def sound_trial(settings: AudioEncoderSettings) -> str | None:
+    """Likewise of sound."""
+    encoder = AudioEncoder(settings)
+    units = encoder.encode(AudioFrame.from_ndarray(np.zeros((2, TRIAL_SAMPLES), np.float32)))
     units += encoder.flush()
     encoder.close()
-    if units:
-        return None
-    return encoder.statistics().last_error or f"{settings.codec} gave no picture"
+    return None if units else encoder.statistics().last_error or "it gave no sound"
+
+
+def encoders_of(codec: Codec) -> list[str]:
+    """Name the encoders that this libav lists for a coding, and that our settings take: those of hardware last."""
+    names = [name for name in sorted(av.codec.codecs_available) if _encodes(name, codec)]
+    return sorted(names, key=is_hardware)
+
+
+def is_hardware(encoder: str) -> bool:
+    """Whether an encoder of this name needs hardware that a machine may lack."""
+    return bool(av.codec.Codec(encoder, "w").capabilities & _HARDWARE)
 
 
 def working_video(settings: VideoEncoderSettings) -> VideoEncoderSettings:
@@ -51,7 +74,7 @@ def working_video(settings: VideoEncoderSettings) -> VideoEncoderSettings:
     reason = None if settings == VideoEncoderSettings() else trial(settings)
     if reason is None:
         return settings
-    if not av.codec.Codec(settings.codec, "w").capabilities & _HARDWARE:
+    if not is_hardware(settings.codec):
         raise ValueError(f"{settings.codec} cannot encode so: {reason}")
     log.warning("%s does not encode here (%s): %s does", settings.codec, reason, FALLBACK)
     return evolve(settings, codec=FALLBACK, options={})  # its options mean nothing to another
@@ -61,11 +84,39 @@ def working_audio(settings: AudioEncoderSettings) -> AudioEncoderSettings:
     """Give settings that encode here. ``ValueError``: the encoder refuses its options. Blocks, for some 10 ms."""
     if settings == AudioEncoderSettings():
         return settings
-    encoder = AudioEncoder(settings)
-    units = encoder.encode(AudioFrame.from_ndarray(np.zeros((2, TRIAL_SAMPLES), np.float32)))
-    units += encoder.flush()
-    encoder.close()
-    if not units:
-        reason = encoder.statistics().last_error or "it gave no sound"
+    reason = sound_trial(settings)
+    if reason is not None:
         raise ValueError(f"{settings.codec} cannot encode so: {reason}")
     return settings
+
+
+def _encodes(name: str, codec: Codec) -> bool:
+    try:
+        encoder = av.codec.Codec(name, "w")
+    except ValueError:  # av.UnknownCodecError: it is a decoder
+        return False
+    # libav's name for a coding stands for one of its encoders.
+    is_it = encoder.name == name and encoder.canonical_name == codec.value
+    formats = {known.name for known in encoder.video_formats or ()}
+    is_rgb = bool(formats) and formats.isdisjoint(LIMITED_FORMATS)
+    return is_it and (not is_rgb if codec.is_video else codec in LAYOUTS)
+
+
+def _video_trial(settings: VideoEncoderSettings) -> str | None:
+    encoder = VideoEncoder(settings)
+    units = encoder.encode(VideoFrame.from_ndarray(np.zeros(TRIAL_SHAPE, np.uint8)), key=True)
+    units += encoder.flush()
+    encoder.close()
+    return None if units else encoder.statistics().last_error or "it gave no picture"
+
+
+def _said_by_libav(settings: VideoEncoderSettings) -> str:
+    """The first of what libav calls an error when an encoder is tried; nothing where it says nothing."""
+    before = av_logging.get_level()
+    av_logging.set_level(av_logging.ERROR)
+    try:
+        with av_logging.Capture() as said:
+            _video_trial(settings)
+    finally:
+        av_logging.set_level(before)
+    return " ".join(said[0][2].split()) if said else ""
