@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import trickle_trio
+
 ROOT = Path(__file__).parent.parent
 
 # Lowest first. A module may import its own layer and those below it.
@@ -33,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("trickle_trio.service",),
     ("trickle_trio.faces",),
     ("trickle_trio.bench", "trickle_trio.doctor"),
-    ("trickle_trio.cli", "trickle_trio.livepeer", "trickle_trio.testing", "trickle_trio"),
+    ("trickle_trio.testing", "trickle_trio.templates", "trickle_trio.cli", "trickle_trio"),
 )
 
 # What each layer may import from outside this project and the standard library.
@@ -59,9 +61,14 @@ FORBIDDEN_BELOW: dict[str, tuple[str, ...]] = {
 IMPURE = {"time", "random", "socket", "threading", "logging", "asyncio", "select", "ssl", "os"}
 
 
+TEMPLATES = ROOT / "trickle_trio" / "templates"
+
+
 def modules() -> Iterator[tuple[str, Path]]:
     for package in ("trickle_core", "trickle_trio"):
         for path in sorted((ROOT / package).rglob("*.py")):
+            if path.parent.parent == TEMPLATES:
+                continue  # a program of a user's, see below
             parts = path.relative_to(ROOT).with_suffix("").parts
             yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
@@ -110,6 +117,18 @@ def faults(module: str, path: Path) -> Iterator[str]:
 @pytest.mark.parametrize(("module", "path"), list(modules()), ids=str)
 def test_imports_point_down(module: str, path: Path) -> None:
     assert list(faults(module, path)) == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted(TEMPLATES.glob("*/*.py")), ids=lambda path: path.parent.name
+)
+def test_templates_use_what_users_use(path: Path) -> None:
+    ours = {name for name in imports(path) if name.startswith(("trickle_core", "trickle_trio"))}
+    front = {f"trickle_trio.{name}" for name in trickle_trio.__all__}
+    beside = (
+        {"trickle_trio", "trickle_trio.testing"} if path.stem == "test_app" else {"trickle_trio"}
+    )
+    assert ours <= front | beside
 
 
 def test_the_rule_bites(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from trickle_trio.processor import HandlerError as HandlerError
     from trickle_trio.processor import OverlayConfig as OverlayConfig
     from trickle_trio.processor import OverlayMode as OverlayMode
+    from trickle_trio.processor import ParamsError as ParamsError
     from trickle_trio.processor import StreamProcessor as StreamProcessor
     from trickle_trio.processor import VideoProcessingResult as VideoProcessingResult
     from trickle_trio.processor import Withheld as Withheld
@@ -79,6 +80,7 @@ _ROOMS: Final = {
         "HandlerError",
         "OverlayConfig",
         "OverlayMode",
+        "ParamsError",
         "StreamProcessor",
         "VideoProcessingResult",
         "Withheld",

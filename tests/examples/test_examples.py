@@ -47,13 +47,6 @@ async def test_tint(relay: str) -> None:
         await stage.shows(expecting(lambda picture: picture * [1, 1.5, 1]))
 
 
-async def test_passthrough(relay: str) -> None:
-    async with open_stage(relay) as stage:
-        await stage.serve(example("passthrough:Passthrough"))
-        await stage.shows(like)
-        await stage.went_out.until(lambda: len(stage.went_out.sounds) > 5)
-
-
 GRAY = np.array([0.2126, 0.7152, 0.0722])
 
 EFFECTS: dict[str, Change] = {

@@ -9,7 +9,10 @@ from typing import Final
 
 import click
 
-COMMANDS: Final = ("demo", "relay", "publish", "subscribe", "serve", "stream", "doctor", "bench")
+COMMANDS: Final = (
+    *("demo", "relay", "publish", "subscribe", "serve", "stream"),
+    *("init", "templates", "doctor", "bench"),
+)
 
 
 class Commands(click.Group):

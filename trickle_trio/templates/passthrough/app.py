@@ -1,9 +1,7 @@
-"""Everything comes out as it went in: the place to start from.
+"""Every kind of handler, none of which does anything: the place to start from.
 
-    trickle serve examples/passthrough.py:Passthrough
-
-Every handler may be left out, and may be ``async def`` (it runs in the Trio loop) or ``def`` (it runs in a thread of
-its own, where it may block). Without the audio handler sound would be copied, and never decoded.
+Each handler may be left out, and may be ``async def`` (it runs in the Trio loop) or ``def`` (it runs in a thread of its
+own, where it may block). Without the audio handler sound would be copied, and never decoded.
 """
 
 from __future__ import annotations
