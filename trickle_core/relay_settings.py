@@ -8,7 +8,7 @@ from enum import Flag
 from typing import Final
 
 from attrs import Attribute, field, frozen
-from attrs.validators import ge, gt, instance_of, matches_re, optional
+from attrs.validators import ge, gt, instance_of
 
 from trickle_core import wire
 
@@ -58,6 +58,11 @@ def _finite(instance: object, attribute: Attribute[float], value: float) -> None
         raise ValueError(f"{attribute.name} must be finite, not {value}")
 
 
+def _can_be_shown(_: object, __: Attribute[str | None], token: str | None) -> None:
+    if token is not None:
+        wire.bearer(token)
+
+
 @frozen(kw_only=True)
 class RelaySettings:
     """A relay's rules. Times in seconds, sizes in bytes. Raises ValueError or TypeError where a
@@ -89,7 +94,7 @@ class RelaySettings:
     abandon_timeout: float = field(default=10.0, validator=gt(0))
     """A segment whose publisher broke off is closed after so long, if none came to carry on."""
 
-    token: str | None = field(default=None, validator=optional(matches_re(r"[!-~]+")))
+    token: str | None = field(default=None, validator=_can_be_shown, repr=False)
     """The bearer token that ``guard`` asks for; None: open to all."""
 
     guard: Guard = Guard.BOTH

@@ -86,6 +86,19 @@ MAX_SEQ_DIGITS: Final = 18
 """Longer numbers do not fit the 64 bits in which the deployed server keeps them."""
 
 
+def bearer(token: str) -> str:
+    """The value of ``authorization`` that shows a token. ``ValueError``: no header can carry it.
+
+    Any printable ASCII without spaces will do, which is more than RFC 6750, 2.1, has tokens consist
+    of: what people make up as a secret is not always base64.
+    """
+    if not (token.isascii() and token.isprintable() and token and " " not in token):
+        raise ValueError(
+            "token: expected printable ASCII without spaces, and at least one character"
+        )
+    return f"Bearer {token}"
+
+
 def is_closed(headers: Mapping[str, str]) -> bool:
     """Whether an answer says that the channel has ended."""
     return CLOSED in headers

@@ -160,12 +160,28 @@ class Requests:
                 raise TypeError(f"no request: {order!r}")
 
 
+@frozen
+class Access:
+    """How a channel's server is reached: through a client of the user's, and with which bearer token."""
+
+    client: httpx.AsyncClient | None = None
+    token: str | None = field(default=None, repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What each request carries. ``ValueError``: no header can carry the token."""
+        return {} if self.token is None else {"authorization": wire.bearer(self.token)}
+
+
 @define
 class BareRequests:
-    """Makes requests for a transport that is called directly, and sends them."""
+    """Makes requests for a transport that is called directly, and sends them. ``common``: headers of
+    all of them.
+    """
 
     url: httpx.URL
     transport: TrickleTransport
+    common: Mapping[str, str]
     _kinds: dict[tuple[str, bool, tuple[str, ...]], RequestKind] = field(factory=dict, init=False)
 
     def __call__(
@@ -176,7 +192,8 @@ class BareRequests:
         kind = self._kinds.get(key)
         if kind is None:
             has_body = body is not None
-            kind = RequestKind.of(method, self.url, headers, _TIMEOUTS, has_body=has_body)
+            every = {**self.common, **headers}
+            kind = RequestKind.of(method, self.url, every, _TIMEOUTS, has_body=has_body)
             self._kinds[key] = kind
         return BareRequest(kind, self.url.raw_path + part.encode(), body or NO_BODY)
 
@@ -194,14 +211,15 @@ class ClientRequests:
 
     client: httpx.AsyncClient
     url: str
+    common: Mapping[str, str]
 
     def __call__(
         self, method: str, part: str, headers: Mapping[str, str], body: PushedBody | None = None
     ) -> httpx.Request:
         """See ``Make``."""
-        url = f"{self.url}{part}"
+        url, every = f"{self.url}{part}", {**self.common, **headers}
         return self.client.build_request(
-            method, url, headers=headers, content=body, timeout=_TIMEOUTS
+            method, url, headers=every, content=body, timeout=_TIMEOUTS
         )
 
     async def send(self, request: httpx.Request) -> Reply:
@@ -381,17 +399,15 @@ def _cause(error: httpx.TransportError) -> Cause:
 
 
 @asynccontextmanager
-async def open_requests(
-    url: str, mime_type: str, client: httpx.AsyncClient | None
-) -> AsyncIterator[Requests]:
+async def open_requests(url: str, mime_type: str, access: Access) -> AsyncIterator[Requests]:
     """The requests of one channel: over the user's client, or over connections of its own."""
-    address = channel_url(url)
-    if client is not None:
-        through = ClientRequests(client, address)
+    address, common = channel_url(url), access.headers
+    if access.client is not None:
+        through = ClientRequests(access.client, address, common)
         yield Requests(address, mime_type, through, through.send)
         return
     async with TrickleTransport() as transport:
-        bare = BareRequests(httpx.URL(address), transport)
+        bare = BareRequests(httpx.URL(address), transport, common)
         yield Requests(address, mime_type, bare, bare.send)
 
 
@@ -404,9 +420,7 @@ class Room:
 
 
 @asynccontextmanager
-async def open_room(
-    url: str, mime_type: str, client: httpx.AsyncClient | None
-) -> AsyncIterator[Room]:
+async def open_room(url: str, mime_type: str, access: Access) -> AsyncIterator[Room]:
     """A room that a cancellation outside does not reach: it ends when the block does, however that
     ends.
 
@@ -417,7 +431,7 @@ async def open_room(
         shield = trio.CancelScope(shield=True)
         ready_in, ready_out = trio.open_memory_channel[Room](1)
         # Not outer.start(): cancelled, it waits for what it has started, and that is shielded.
-        outer.start_soon(_keep_room, shield, ready_in, url, mime_type, client)
+        outer.start_soon(_keep_room, shield, ready_in, url, mime_type, access)
         try:
             yield await ready_out.receive()
         finally:
@@ -429,10 +443,10 @@ async def _keep_room(
     ready: trio.MemorySendChannel[Room],
     url: str,
     mime_type: str,
-    client: httpx.AsyncClient | None,
+    access: Access,
 ) -> None:
     with shield:
-        async with open_requests(url, mime_type, client) as requests, trio.open_nursery() as tasks:
+        async with open_requests(url, mime_type, access) as requests, trio.open_nursery() as tasks:
             ready.send_nowait(Room(requests, tasks))
             await trio.sleep_forever()
 

@@ -15,7 +15,7 @@ from attrs import frozen
 from trickle_core import wire
 from trickle_core.commands import Command, Ending, Finish, Grant, Lose
 from trickle_core.publisher import Publisher, PublisherSettings, Writer
-from trickle_trio.driver import ChannelEnded, Driver, Room, open_room
+from trickle_trio.driver import Access, ChannelEnded, Driver, Room, open_room
 
 FAREWELL: Final = 2.0
 """Seconds that leaving may take: for the answers to the last segments, and for the DELETE of the
@@ -208,18 +208,20 @@ async def open_publication(
     *,
     mime_type: str = wire.MPEG_TS,
     client: httpx.AsyncClient | None = None,
+    token: str | None = None,
     settings: PublisherSettings | None = None,
 ) -> AsyncIterator[Publication]:
     """Publish to the channel at ``url`` for the length of an ``async with`` block.
 
     ``mime_type``: what the segments carry. ``client``: send through this client (its headers, auth,
     TLS); without one the publication has connections of its own over ``TrickleTransport``.
-    ``settings``: where to begin, whether to make the channel (done without them), whether to delete it, how
-    long to retry. ``ValueError``: ``url`` is no channel address. Entering does not wait for the
+    ``token``: the bearer token that the server asks for. ``settings``: where to begin, whether to
+    make the channel (done without them), whether to delete it, how long to retry. ``ValueError``:
+    ``url`` is no channel address, or no header can carry the token. Entering does not wait for the
     server. Leaving waits up to ``FAREWELL`` seconds for the last segments to arrive, also under
     cancellation.
     """
-    async with open_room(url, mime_type, client) as room:
+    async with open_room(url, mime_type, Access(client, token)) as room:
         publication = Publication(room, settings or PublisherSettings(create=True))
         try:
             yield publication

@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from trickle_core import wire
 from trickle_core.commands import Command, Deliver, Ending, Finish, Truncate
 from trickle_core.subscriber import Reader, Subscriber, SubscriberSettings
-from trickle_trio.driver import ChannelEnded, Driver, Room, open_room
+from trickle_trio.driver import Access, ChannelEnded, Driver, Room, open_room
 
 Start = Literal["live", "next"] | int
 """Where to begin: at the segment being written, at the one after it, or at a number."""
@@ -159,20 +159,22 @@ async def open_subscription(
     *,
     start: Start | None = None,
     client: httpx.AsyncClient | None = None,
+    token: str | None = None,
     settings: SubscriberSettings | None = None,
 ) -> AsyncIterator[Subscription]:
     """Subscribe to the channel at ``url`` for the length of an ``async with`` block.
 
     ``start``: where to begin, the live edge by default. ``client``: send through this client (its
     headers, auth, TLS); without one the subscription has connections of its own over
-    ``TrickleTransport``. ``settings``: the finer choices. ``ValueError``: ``url`` is no channel
-    address. Entering does not wait for the server; leaving is quick, and safe under cancellation.
+    ``TrickleTransport``. ``token``: the bearer token that the server asks for. ``settings``: the
+    finer choices. ``ValueError``: ``url`` is no channel address, or no header can carry the token.
+    Entering does not wait for the server; leaving is quick, and safe under cancellation.
     """
     settings = settings or SubscriberSettings()
     if start is not None:
         position = _POSITIONS[start] if isinstance(start, str) else start
         settings = evolve(settings, start=position)
-    async with open_room(url, wire.MPEG_TS, client) as room:
+    async with open_room(url, wire.MPEG_TS, Access(client, token)) as room:
         subscription = Subscription(room, settings)
         try:
             yield subscription

@@ -167,6 +167,21 @@ def test_a_relay_that_asks_for_a_token_is_shown_it(start: Start) -> None:
         reader.stdout.read()
 
 
+def test_a_service_shows_a_relay_its_token(start: Start) -> None:
+    base = address(start("relay", "--port", "0", "--token", "ours"))
+    start("publish", "testsrc", f"{base}/in", "--segment-seconds", "0.5", "--token", "ours")
+    ours = ("--relay-token", f"{base}=ours", "--relay-token", "http://another:1=theirs")
+    api = address(start("serve", f"{TINT}:tint", "--port", "0", *ours))
+    channels = ("--subscribe-url", f"{base}/in", "--publish-url", f"{base}/out")
+    assert stream("start", "--api", api, *channels)["status"] == "success"
+    command = [sys.executable, "-m", "trickle_trio.cli", "subscribe", f"{base}/out"]
+    with subprocess.Popen([*command, "--token", "ours"], stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        assert len(reader.stdout.read(10_000)) == 10_000
+        reader.terminate()
+        reader.stdout.read()
+
+
 def test_a_channel_can_be_kept_for_another_publisher(start: Start) -> None:
     base = address(start("relay", "--port", "0"))
     publisher = start("publish", "testsrc", f"{base}/in", "--segment-seconds", "0.5", "--keep")

@@ -58,7 +58,11 @@ def test_each_command_has_help(command: str) -> None:
         (["serve", HERE, "--segment-seconds", "0"], "is not in the range"),
         (["relay", "--port", "70000"], "70000 is not in the range"),
         (["relay", "--window", "0"], "0 is not in the range"),
-        (["relay", "--token", "a b"], "'token' must match"),
+        (["relay", "--token", "a b"], "token: expected"),
+        (["subscribe", CHANNEL, "--token", "a b"], "token: expected"),
+        (["serve", HERE, "--relay-token", "http://r"], "RELAY=TOKEN is expected"),
+        (["serve", HERE, "--relay-token", "r=t"], "'r' is no relay"),
+        (["serve", HERE, "--relay-token", "http://r=a b"], "token: expected"),
         (["relay", "--idle-timeout", "nan"], "--idle-timeout"),
         (["publish", "testsrc", CHANNEL, "--segment-seconds", "nan"], "'nan' is no number"),
         (["demo", "--seconds", "nan"], "'nan' is no number"),
@@ -145,6 +149,8 @@ app = create_app(passthrough)
     [
         (["--token", "t"], None, "--token is for a processor; an app says it by itself"),
         ([], "t", "TRICKLE_TOKEN is for a processor; an app says it by itself"),
+        (["--allow-origin", "*"], None, "--allow-origin is for a processor"),
+        (["--relay-token", "http://r=t"], None, "--relay-token is for a processor"),
     ],
 )
 def test_an_app_is_not_told_what_it_has_been_told(

@@ -112,3 +112,14 @@ def test_what_an_event_says_of_the_server(
 ) -> None:
     assert reached(event) is was_there
     assert status_of(event) == status
+
+
+@pytest.mark.parametrize("token", ["x", "a/b+c==", "~!'"])
+def test_a_token_is_shown_as_it_is(token: str) -> None:
+    assert wire.bearer(token) == f"Bearer {token}"
+
+
+@pytest.mark.parametrize("token", ["", " ", "a b", "a\n", "a\r\nx: y", "\u00e9", "\x7f"])
+def test_what_no_header_can_carry_is_no_token(token: str) -> None:
+    with pytest.raises(ValueError, match="token: expected printable ASCII"):
+        wire.bearer(token)

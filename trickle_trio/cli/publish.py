@@ -10,7 +10,6 @@ from trickle_trio.cli.running import (
     PATIENCE,
     Seconds,
     channel_argument,
-    channel_client,
     channel_token,
     run,
 )
@@ -81,8 +80,7 @@ def command(
         made = source_named(source, loop=loop, transcode=transcode, gop_seconds=segment_seconds)
         async with (
             open_source(made) as opened,
-            channel_client(token) as client,
-            open_publication(url, client=client, settings=settings) as publication,
+            open_publication(url, token=token, settings=settings) as publication,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(show_progress, lambda: _describe(latest))

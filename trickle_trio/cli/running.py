@@ -6,14 +6,10 @@ import errno
 import math
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 import trio
-
-if TYPE_CHECKING:
-    import httpx
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -84,27 +80,24 @@ class Seconds(click.FloatRange):
         return seconds
 
 
+def _token(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    from trickle_core import wire
+
+    try:
+        if value is not None:
+            wire.bearer(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
+    return value
+
+
 channel_token = click.option(
     "--token",
     envvar="TRICKLE_RELAY_TOKEN",
     show_envvar=True,
+    callback=_token,
     help="The relay's bearer token.",
 )
-
-
-@asynccontextmanager
-async def channel_client(token: str | None) -> AsyncIterator[httpx.AsyncClient | None]:
-    """What a channel is reached through: a client that shows the token, or nothing but the default."""
-    import httpx
-
-    from trickle_trio.transport import TrickleTransport
-
-    if token is None:
-        yield None
-        return
-    headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(transport=TrickleTransport(), headers=headers) as client:
-        yield client
 
 
 def channel_argument(context: click.Context, parameter: click.Parameter, value: str) -> str:

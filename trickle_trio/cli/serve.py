@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from trickle_trio.service import Service
 
 
+def _relay_tokens(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    if not all(relay and token for relay, _, token in pairs):
+        raise click.BadParameter("RELAY=TOKEN is expected", context, parameter)
+    return {relay: token for relay, _, token in pairs}
+
+
 @click.command()
 @click.argument("target")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -32,6 +41,16 @@ if TYPE_CHECKING:
     envvar="TRICKLE_TOKEN",
     show_envvar=True,
     help="Ask every request for this bearer token.",
+)
+@click.option(
+    "--relay-token",
+    "relay_tokens",
+    multiple=True,
+    metavar="RELAY=TOKEN",
+    envvar="TRICKLE_RELAY_TOKENS",
+    show_envvar=True,
+    callback=_relay_tokens,
+    help="Show TOKEN to RELAY (http://host:port), and to no other server.",
 )
 @click.option(
     "--allow-origin",
@@ -52,6 +71,7 @@ def command(
     max_streams: int,
     share_model: bool,
     token: str | None,
+    relay_tokens: dict[str, str],
     allow_origins: tuple[str, ...],
     reload: bool,
     **chosen: Any,
@@ -64,6 +84,7 @@ def command(
         "max_streams": max_streams,
         "share_model": share_model,
         "token": token,
+        "relay_tokens": relay_tokens,
         "allow_origins": allow_origins,
         **coding(chosen),
     }
@@ -95,16 +116,14 @@ def _service_of(
     here = {"target", "host", "port"}
     if target.guard.token == options["token"]:
         here.add("token")
-    said = {
-        ParameterSource.COMMANDLINE: lambda name: f"--{name.replace('_', '-')}",
-        ParameterSource.ENVIRONMENT: lambda name: f"TRICKLE_{name.upper()}",
-    }
-    for name in context.params.keys() - here:
-        source = context.get_parameter_source(name)
-        if source in said:
-            raise click.UsageError(
-                f"{said[source](name)} is for a processor; an app says it by itself"
-            )
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        said = {
+            ParameterSource.COMMANDLINE: parameter.opts[0],
+            ParameterSource.ENVIRONMENT: parameter.envvar,
+        }
+        if parameter.name not in here and source in said:
+            raise click.UsageError(f"{said[source]} is for a processor; an app says it by itself")
     return Service(target, host, port)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from trickle_trio.cli.running import PATIENCE, channel_argument, channel_client, channel_token, run
+from trickle_trio.cli.running import PATIENCE, channel_argument, channel_token, run
 
 if TYPE_CHECKING:
     from trickle_trio.subscription import Start, Subscription
@@ -57,8 +57,7 @@ def command(url: str, output: BinaryIO, start: Start, token: str | None) -> None
 
     async def program() -> None:
         async with (
-            channel_client(token) as client,
-            open_subscription(url, start=start, client=client, settings=settings) as subscription,
+            open_subscription(url, start=start, token=token, settings=settings) as subscription,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(show_progress, lambda: _describe(subscription))

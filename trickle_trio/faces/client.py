@@ -50,7 +50,8 @@ class TrickleClient:
     """Runs a stream through a processor, in any form that ``serve`` takes; without one, pictures pass unchanged.
 
     An address that is None is not used. ``width`` and ``height``: the size that the handler gets, both or neither;
-    ``max_framerate``: frames a second at most. ``policy``, ``video`` and ``audio``: as for ``serve``.
+    ``max_framerate``: frames a second at most. ``policy``, ``video``, ``audio`` and ``relay_tokens``: as for
+    ``serve``.
     ``overlay_config`` and ``frame_skip_config``: instead of what the processor says. Raises TypeError for
     what is no processor, ValueError for an address that is none of a channel, or a size that is half.
     """
@@ -70,10 +71,11 @@ class TrickleClient:
         policy: StreamPolicy | None = None,
         video: VideoEncoderSettings | None = None,
         audio: AudioEncoderSettings | None = None,
+        relay_tokens: Mapping[str, str] | None = None,
         overlay_config: OverlayConfig | None = None,
         frame_skip_config: FrameSkipConfig | None = None,
     ) -> None:
-        chosen = stream_defaults(policy, video, audio)
+        chosen = stream_defaults(policy, video, audio, relay_tokens)
         self._settings = StreamSettings(
             request_id="",
             subscribe_url=subscribe_url,
@@ -87,6 +89,7 @@ class TrickleClient:
             policy=chosen.policy,
             video=chosen.video,
             audio=chosen.audio,
+            relay_tokens=chosen.relay_tokens,
             overlay=overlay_config,
             frame_skip=frame_skip_config,
         )

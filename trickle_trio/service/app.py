@@ -76,8 +76,11 @@ class TrickleApp(QuartTrio):
     ``"https://example.org"``, or ``"*"`` for all. ``token``: what every request must carry as a bearer token, but for
     those to ``/health``, to the page itself, and to the endpoints that are added to ``open_endpoints``.
 
+    ``relay_tokens``: what relays ask streams for, by their addresses, as in ``{"http://relay:3389": "secret"}``. Each
+    is shown to no other server, whatever addresses a stream is started with.
+
     Raises TypeError for what is no processor, and ValueError where it cannot serve that many streams, where an encoder
-    refuses what it is told, and for an origin or a token that is none.
+    refuses what it is told, and for an origin, a relay or a token that is none.
     """
 
     asgi_http_class = Connection
@@ -100,13 +103,14 @@ class TrickleApp(QuartTrio):
         audio: AudioEncoderSettings | None = None,
         allow_origins: Iterable[str] = (),
         token: str | None = None,
+        relay_tokens: Mapping[str, str] | None = None,
     ) -> None:
         if isinstance(frame_processor, TrickleApp):
             raise TypeError(
                 "expected a processor, got an app, which is served as it is: trio.run(app.service)"
             )
         super().__init__("trickle_trio", static_folder=None)
-        defaults = stream_defaults(policy, video, audio)
+        defaults = stream_defaults(policy, video, audio, relay_tokens)
         self.streams = streams = Streams(
             processors_for(frame_processor, max_streams, share_model=share_model, prewarm=prewarm),
             defaults,

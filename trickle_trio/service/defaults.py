@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from trickle_trio.media.encode import (
@@ -10,6 +11,7 @@ from trickle_trio.media.encode import (
     working_audio,
     working_video,
 )
+from trickle_trio.stream.relay_tokens import RelayTokens
 from trickle_trio.stream.settings import StreamDefaults, StreamPolicy
 
 Settings = TypeVar("Settings", StreamPolicy, VideoEncoderSettings, AudioEncoderSettings)
@@ -19,6 +21,7 @@ def stream_defaults(
     policy: StreamPolicy | None,
     video: VideoEncoderSettings | None,
     audio: AudioEncoderSettings | None,
+    relay_tokens: Mapping[str, str] | None = None,
 ) -> StreamDefaults:
     """Settle what streams are told; None: as usual.
 
@@ -29,6 +32,7 @@ def stream_defaults(
         policy=_checked("policy", policy, StreamPolicy),
         video=working_video(_checked("video", video, VideoEncoderSettings)),
         audio=working_audio(_checked("audio", audio, AudioEncoderSettings)),
+        relay_tokens=RelayTokens.of(relay_tokens or {}),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
@@ -27,6 +27,7 @@ def serve(
     audio: AudioEncoderSettings | None = None,
     allow_origins: Iterable[str] = (),
     token: str | None = None,
+    relay_tokens: Mapping[str, str] | None = None,
 ) -> Service:
     """Make a service around a processor: a plain function, a StreamProcessor, a FrameProcessor, or a handlers object.
 
@@ -49,5 +50,6 @@ def serve(
         audio=audio,
         allow_origins=allow_origins,
         token=token,
+        relay_tokens=relay_tokens,
     )
     return app.service

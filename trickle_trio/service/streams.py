@@ -347,6 +347,7 @@ def settings_of(request: StartRequest, defaults: StreamDefaults) -> StreamSettin
         policy=defaults.policy,
         video=defaults.video,
         audio=defaults.audio,
+        relay_tokens=defaults.relay_tokens,
         **urls,
         **given,
     )

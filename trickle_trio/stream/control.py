@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from attrs import define
+from attrs import define, field
 
 from trickle_core.retry import RetryPolicy
 from trickle_core.subscriber import SubscriberSettings
@@ -43,11 +43,14 @@ class Control:
     apply: Callable[[Mapping[str, Any]], None]
     refused: Callable[[str], None]
     meters: Meters
+    token: str | None = field(default=None, repr=False)
 
     async def run(self) -> None:
         """Read until the channel ends; never raises for what a peer does."""
         try:
-            async with open_subscription(self.url, settings=_PATIENT) as subscription:
+            async with open_subscription(
+                self.url, token=self.token, settings=_PATIENT
+            ) as subscription:
                 async for segment in subscription:
                     await self._take(segment)
         except ChannelEnded as error:

@@ -79,6 +79,7 @@ class Input:
 
     url: str
     patience: float
+    token: str | None = field(default=None, repr=False)
     _subscription: Subscription | None = None
 
     def statistics(self) -> SubscriptionStatistics:
@@ -101,7 +102,9 @@ class Input:
         self, read: Callable[[Subscription, Silence], Awaitable[None]], silence: Silence
     ) -> None:
         try:
-            async with open_subscription(self.url, settings=self._settings()) as self._subscription:
+            async with open_subscription(
+                self.url, token=self.token, settings=self._settings()
+            ) as self._subscription:
                 await read(self._subscription, silence)
         except ChannelEnded as error:
             raise StreamEnds(End.INPUT_UNAVAILABLE, str(error)) from error
@@ -130,6 +133,7 @@ class Output:
     """The channel that is written."""
 
     url: str
+    token: str | None = field(default=None, repr=False)
     _publication: Publication | None = None
 
     def statistics(self) -> PublicationStatistics:
@@ -140,7 +144,7 @@ class Output:
         """Have the channel written. ``StreamEnds``: the channel ended first."""
         try:
             async with open_publication(
-                self.url, settings=PublisherSettings(create=True)
+                self.url, token=self.token, settings=PublisherSettings(create=True)
             ) as self._publication:
                 await write(self._publication)
         except ChannelEnded as error:

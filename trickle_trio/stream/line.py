@@ -104,8 +104,9 @@ class Line:
         is_decoded = self.handlers.handles_video or self._wants_frames()
         self.edge = LiveEdge(is_decoded and policy.pace is Pace.LIVE)
         source, target = settings.subscribe_url, settings.publish_url
-        self._input = Input(source, policy.input_timeout) if source else None
-        self._output = Output(target) if target else None
+        token = settings.relay_tokens.shown_to
+        self._input = Input(source, policy.input_timeout, token(source)) if source else None
+        self._output = Output(target, token(target)) if target else None
 
     def statistics(self) -> StreamStatistics:
         """A snapshot of the stream's numbers."""

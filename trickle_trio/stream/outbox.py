@@ -131,6 +131,8 @@ class Outbox:
     gather: float = 0.0
     keepalive: float = math.inf
     idle: bytes = b""
+    token: str | None = field(default=None, repr=False)
+    """What the server asks for."""
     dropped: int = 0
     """Messages that nobody will read."""
     _waiting: Waiting = field(factory=Waiting, init=False)
@@ -160,7 +162,7 @@ class Outbox:
         with self._shelter:
             try:
                 async with open_publication(
-                    self.url, mime_type=self.mime_type, settings=PATIENT
+                    self.url, mime_type=self.mime_type, token=self.token, settings=PATIENT
                 ) as publication:
                     while (batch := await self._batch()) is not None:
                         await self._publish(publication, batch)
@@ -208,12 +210,12 @@ class Outbox:
             self.meters.error(self.name, reason, count)
 
 
-def events_outbox(url: str, meters: Meters) -> Outbox:
+def events_outbox(url: str, meters: Meters, token: str | None = None) -> Outbox:
     """The events channel: a segment an event."""
-    return Outbox("events", url, wire.JSON, meters)
+    return Outbox("events", url, wire.JSON, meters, token=token)
 
 
-def data_outbox(url: str, meters: Meters) -> Outbox:
+def data_outbox(url: str, meters: Meters, token: str | None = None) -> Outbox:
     """The data channel: JSON lines, gathered."""
     return Outbox(
         "data",
@@ -223,4 +225,5 @@ def data_outbox(url: str, meters: Meters) -> Outbox:
         DATA_INTERVAL,
         DATA_KEEPALIVE,
         json.dumps({"keep": "alive"}).encode() + b"\n",
+        token,
     )

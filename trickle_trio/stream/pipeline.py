@@ -67,14 +67,17 @@ class Stream:
         self._updates = Updates(self._checked, self._apply)
         self._outboxes: list[Outbox] = []
         events_url, data_url = settings.events_url, settings.data_url
+        token = settings.relay_tokens.shown_to
         self._events = Events(
             settings.request_id,
-            self._outbox(events_outbox(events_url, meters)) if events_url else None,
+            self._outbox(events_outbox(events_url, meters, token(events_url)))
+            if events_url
+            else None,
         )
         self._reports = FaultReports(self._events, meters, settings.policy.error_reports)
         self._line = Line(settings, handlers, meters, self._events, self._reports.tell)
         self._beat = Beat(self._line, self._events, self._reports, lambda: self.params)
-        data = self._outbox(data_outbox(data_url, meters)) if data_url else None
+        data = self._outbox(data_outbox(data_url, meters, token(data_url))) if data_url else None
         self._link = Link(
             self._events, data, self._line.frames, self._line.tracks, self._line.overlay
         )
@@ -130,7 +133,8 @@ class Stream:
             beside.start_soon(self._beat.run)
         if self.settings.control_url:
             url = self.settings.control_url
-            control = Control(url, self._updates.put, self._refuse, self.meters)
+            token = self.settings.relay_tokens.shown_to(url)
+            control = Control(url, self._updates.put, self._refuse, self.meters, token)
             beside.start_soon(control.run)
 
     def _end_beside(self, beside: trio.Nursery) -> None:

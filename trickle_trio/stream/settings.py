@@ -13,6 +13,7 @@ from trickle_trio.media.encode import AudioEncoderSettings, VideoEncoderSettings
 from trickle_trio.media.fit import Fit
 from trickle_trio.media.pixels import SMALLEST
 from trickle_trio.processor import FrameSkipConfig, OverlayConfig
+from trickle_trio.stream.relay_tokens import RelayTokens
 
 MAX_FRAMERATE: Final = 60
 DEFAULT_FRAMERATE: Final = 24
@@ -84,12 +85,13 @@ class StreamDefaults:
     """What every stream of a service is told, whatever is asked of it at its start.
 
     ``video``: how pictures are encoded. ``audio``: how sound is, where a handler touches it; sound
-    that nobody touches is copied.
+    that nobody touches is copied. ``relay_tokens``: what is shown to relays that ask for a token.
     """
 
     policy: StreamPolicy = field(factory=StreamPolicy)
     video: VideoEncoderSettings = field(factory=VideoEncoderSettings)
     audio: AudioEncoderSettings = field(factory=AudioEncoderSettings)
+    relay_tokens: RelayTokens = field(factory=RelayTokens)
 
 
 def _is_channel(_: object, attribute: Attribute[str | None], value: str | None) -> None:
@@ -143,6 +145,7 @@ class StreamSettings:
     policy: StreamPolicy = field(factory=StreamPolicy)
     video: VideoEncoderSettings = field(factory=VideoEncoderSettings)
     audio: AudioEncoderSettings = field(factory=AudioEncoderSettings)
+    relay_tokens: RelayTokens = field(factory=RelayTokens)
 
     def __attrs_post_init__(self) -> None:
         if (self.width is None) != (self.height is None):
