@@ -381,6 +381,16 @@ def relay(bound_relay: BoundRelay) -> str:
     return bound_relay.url
 
 
+async def readers_come(relay: BoundRelay, urls: Iterable[str]) -> None:
+    """Wait until somebody reads each of the channels that there are.
+
+    A reader joins at the newest segment: whoever publishes sooner makes it miss the first ones.
+    """
+    names = [name for url in urls if (name := url.rpartition("/")[2]) in relay.channels]
+    while not all(relay.channels[name].readers for name in names):
+        await trio.lowlevel.checkpoint()
+
+
 Streaming = Callable[..., AbstractAsyncContextManager[Run]]
 
 
@@ -388,8 +398,8 @@ Streaming = Callable[..., AbstractAsyncContextManager[Run]]
 def streaming(bound_relay: BoundRelay) -> Streaming:
     """``async with streaming(processor, policy=..., max_framerate=...) as run``: a stream that runs.
 
-    Its channels are there, it waits for the first segment (whose channel is of ``mime_type``), and its
-    output is being read. The whole block may last 20 seconds.
+    Its channels are there, it waits for the first segment (whose channel is of ``mime_type``) and for
+    control messages, and its output is being read. The whole block may last 20 seconds.
     """
     numbers = iter(range(1000))
 
@@ -410,16 +420,15 @@ def streaming(bound_relay: BoundRelay) -> Streaming:
         with trio.fail_after(20):
             await make_channel(f"{url}-in", mime_type)
             await make_channel(f"{url}-out")
-            before = bound_relay.statistics().readers
             async with trio.open_nursery() as nursery:
                 run = Run(Stream(settings, as_processor(processor)), url, nursery)
                 if settings.publish_url:
                     nursery.start_soon(run._collect)
                 await nursery.start(run._run)
-                # A stream joins at the newest segment: whoever publishes sooner loses the first ones.
-                read = [settings.subscribe_url, settings.publish_url]
-                while bound_relay.statistics().readers < before + sum(map(bool, read)):
-                    await trio.lowlevel.checkpoint()
+                read = [settings.subscribe_url, settings.control_url]
+                if settings.publish_url:
+                    read.append(run.target)
+                await readers_come(bound_relay, [url for url in read if url])
                 yield run
                 nursery.cancel_scope.cancel()
 

@@ -92,7 +92,9 @@ class Reader:
         ]
         if not self.preconnected or not self.segment.size:
             headers += latest_header(self.channel.next_write)
-        if self.channel.closed and not self.segment.size:
+        # A segment that was written empty is not where the channel ended: others may follow it.
+        is_unwritten = self.segment.seq >= self.channel.next_write and not self.segment.size
+        if self.channel.closed and is_unwritten:
             headers += TERMINATED
         return Head(200, tuple(headers))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -12,6 +12,7 @@ import attrs
 import trio
 from attrs import define, field, frozen
 
+from trickle_core.channel import Channel
 from trickle_core.relay import Handled, Relay, RelayStatistics
 from trickle_core.relay_settings import Policy, Refusal, RelayRequest, RelaySettings
 from trickle_trio.relay.connection import Connection
@@ -32,6 +33,8 @@ class BoundRelay:
     url: str
     statistics: Callable[[], RelayStatistics] = field(eq=False, repr=False)
     """What it holds at the moment."""
+    channels: Mapping[str, Channel] = field(eq=False, repr=False)
+    """The channels by name, as they are at any moment: to be looked at, not touched."""
 
 
 async def serve_relay(
@@ -123,7 +126,7 @@ class _Server:
         scheme = "http" if self._ssl_context is None else "https"
         authority = f"[{host}]" if ":" in host else host
         url = f"{scheme}://{authority}:{port}{self.settings.base_path}".rstrip("/")
-        return BoundRelay(host, port, url, self._relay.statistics)
+        return BoundRelay(host, port, url, self._relay.statistics, self._relay.channels)
 
     async def _shelter(self, ready: trio.MemorySendChannel[trio.Nursery]) -> None:
         """Hold the connections, so that they outlive the server's cancellation by a farewell."""

@@ -256,6 +256,32 @@ def test_a_reader_that_is_behind_gets_what_a_deleted_channel_held(house: House) 
     assert house.relay.statistics().size == 0
 
 
+def test_an_empty_segment_is_not_the_end_of_a_deleted_channel(house: House) -> None:
+    """What follows it would never be asked for, by readers that are behind."""
+    fill(house, 1)
+    reader, waiting = house.reader("/a/0"), house.reader("/a/1")
+    house.post("/a/1", b"")
+    house.post("/a/2", b"segment 2")
+    house.answer("DELETE", "/a")
+    house.drain(reader)
+    for empty in (house.drain(waiting), house.drain(house.reader("/a/1"))):
+        assert empty.body == b""
+        assert "lp-trickle-closed" not in empty.headers
+    assert house.body("/a/2") == b"segment 2"
+    assert house.answer("GET", "/a/3").headers[-1] == ("lp-trickle-closed", "terminated")
+
+
+def test_nor_is_one_that_lies_ahead_of_a_publisher_that_fell_back(house: House) -> None:
+    fill(house, 6)
+    ahead = house.reader("/a/5")
+    house.post("/a/3", b"again")
+    assert house.next_write("a") == 4
+    house.answer("DELETE", "/a")
+    seen = house.drain(ahead)
+    assert seen.body == b"segment 5"
+    assert "lp-trickle-closed" not in seen.headers
+
+
 def test_one_that_has_just_finished_a_segment_may_come_for_the_next(house: House) -> None:
     fill(house, 3)
     house.body("/a/0")
