@@ -453,6 +453,7 @@ class Kit:
     collect = staticmethod(collect)
     make_channel = staticmethod(make_channel)
     delete_channel = staticmethod(delete_channel)
+    readers_come = staticmethod(readers_come)
 
 
 @pytest.fixture(scope="session")

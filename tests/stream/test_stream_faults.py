@@ -21,7 +21,7 @@ from trickle_trio.stream.ending import End
 from trickle_trio.stream.pipeline import Stream
 from trickle_trio.stream.settings import Pace, StreamPolicy, StreamSettings
 
-IMPATIENT = StreamPolicy(pace=Pace.EVERY_FRAME, segment_seconds=0.5, input_timeout=0.4)
+IMPATIENT = StreamPolicy(pace=Pace.EVERY_FRAME, segment_seconds=0.5, input_timeout=1)
 
 
 async def passthrough(frame: VideoFrame) -> VideoFrame:
@@ -29,10 +29,8 @@ async def passthrough(frame: VideoFrame) -> VideoFrame:
 
 
 def stream_of(**options: Any) -> Stream:
-    settings = StreamSettings(
-        request_id="test", policy=IMPATIENT, **({"max_framerate": 60} | options)
-    )
-    return Stream(settings, as_processor(passthrough))
+    given: dict[str, Any] = {"max_framerate": 60, "policy": IMPATIENT} | options
+    return Stream(StreamSettings(request_id="test", **given), as_processor(passthrough))
 
 
 class TestInput:
@@ -71,7 +69,7 @@ class TestInput:
         async with streaming(passthrough, policy=IMPATIENT) as run:
             outcome = await run.end()
         assert outcome.end is End.INPUT_SILENT
-        assert "nothing came for 0.4 s" in outcome.detail
+        assert "nothing came for 1 s" in outcome.detail
 
     async def test_one_that_falls_silent_too_and_what_came_before_comes_out(
         self, kit: Any, streaming: Any
@@ -180,17 +178,20 @@ class TestOutput:
         assert run.outcome.end is End.OUTPUT_ENDED
 
     async def test_a_server_that_breaks_and_comes_back_gets_the_rest(
-        self, kit: Any, relay: str, proxy: Any, nursery: trio.Nursery
+        self, kit: Any, bound_relay: Any, relay: str, proxy: Any, nursery: trio.Nursery
     ) -> None:
         """It has forgotten everything: another relay on the same address."""
         source, parts = f"{relay}/in", list[bytes]()
-        stream = stream_of(subscribe_url=source, publish_url=f"{proxy.url}/out", max_framerate=60)
+        stream = stream_of(
+            subscribe_url=source, publish_url=f"{proxy.url}/out", policy=kit.EVERY_FRAME
+        )
         bound = await nursery.start(
             partial(serve_relay, port=0, settings=RelaySettings(window=20, linger=10))
         )
         await kit.make_channel(source)
         async with trio.open_nursery() as inner:
             await inner.start(stream.run)
+            await kit.readers_come(bound_relay, [source])
             units = kit.pictures(60)
             async with open_publication(source) as publication:
                 async with publication.segment() as segment:
