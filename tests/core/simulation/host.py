@@ -144,7 +144,7 @@ class Session:
         while down.has_room():
             pulled = reader.pull(PULL, now)
             if isinstance(pulled, Head):
-                down.send(AnswerHead(pulled.status, dict(pulled.headers)))
+                down.send(_head(pulled))
             elif isinstance(pulled, list):
                 down.send(b"".join(pulled))
             elif pulled is CUT:
@@ -160,7 +160,7 @@ class Session:
     def _answer(self, answer: Answer) -> None:
         """Send it, and throw away what still comes."""
         down = self.connection.down
-        down.send(AnswerHead(answer.status, dict(answer.headers)))
+        down.send(_head(answer))
         if answer.body:
             down.send(answer.body)
         down.send(Mark.END)
@@ -212,6 +212,15 @@ class Session:
         if self.writer is not None and self.writer.state is WriterState.PRECONNECTED:
             self.connection.down.send(Mark.CONTINUE)
             self._keep_waiting()
+
+
+def _head(answer: Answer | Head) -> AnswerHead:
+    """The head of an answer; a reader that it tells of the channel's end has been told of all segments."""
+    headers = dict(answer.headers)
+    if wire.is_closed(headers) and wire.SEQ in headers and wire.LATEST in headers:
+        seq, latest = int(headers[wire.SEQ]), int(headers[wire.LATEST])
+        require(seq >= latest, "an end is told where nothing follows", seq, latest)
+    return AnswerHead(answer.status, headers)
 
 
 @define(eq=False, repr=False)
