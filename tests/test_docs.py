@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import re
 import runpy
 import shlex
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 import pytest
 
+from trickle_trio import AudioEncoderSettings, Fit, Pace, StreamPolicy, VideoEncoderSettings, serve
 from trickle_trio.cli.main import root
 from trickle_trio.cli.targets import load_target
 
@@ -97,3 +102,47 @@ def test_every_state_is_reached(drawing: dict[str, Any]) -> None:
         states = re.findall(r"^\| (\w+) \|", section.partition("| what leads on")[0], re.MULTILINE)
         reached = re.findall(r"--> (\w+)", section)
         assert set(states) - {"state"} == set(reached)
+
+
+OPTIONS = ROOT / "docs" / "serving.md"
+ROW = re.compile(r"^\| `(\w+)` \| `(.+?)` \| (.*?) \|", re.MULTILINE)
+
+
+def documented(about: str) -> dict[str, tuple[str, str]]:
+    """What a section of the page says: defaults and command line, by keyword."""
+    text = OPTIONS.read_text(encoding="utf-8").partition(about)[2].partition("\n## ")[0]
+    return {name: (default, command) for name, default, command in ROW.findall(text)}
+
+
+def test_the_page_of_options_has_those_of_serve() -> None:
+    parameters = [*inspect.signature(serve).parameters.values()][1:]
+    assert {name: default for name, (default, _) in documented("## The service").items()} == {
+        each.name: repr(each.default).replace("'", '"') for each in parameters
+    }
+
+
+@pytest.mark.parametrize("kind", [StreamPolicy, VideoEncoderSettings, AudioEncoderSettings])
+def test_and_those_of_streams(kind: type[Any]) -> None:
+    plain = {Pace.LIVE: "live", Fit.COVER: "cover", Fraction(30): 30}
+    made = kind()
+    defaults = {each.name: getattr(made, each.name) for each in attrs.fields(kind)}
+    assert {name: default for name, (default, _) in documented(f"`{kind.__name__}`\n").items()} == {
+        name: json.dumps(plain.get(value, value) if not isinstance(value, dict) else value).replace(
+            "null", "None"
+        )
+        for name, value in defaults.items()
+    }
+
+
+def test_and_every_option_of_the_command_line() -> None:
+    text = OPTIONS.read_text(encoding="utf-8")
+    serve_command = root.get_command(click.Context(root), "serve")
+    assert serve_command is not None
+    said = {
+        name
+        for parameter in serve_command.params
+        if isinstance(parameter, click.Option)
+        for name in (parameter.opts[0], parameter.envvar)
+        if isinstance(name, str)
+    }
+    assert {name for name in said if f"`{name}`" not in text} == {"--reload"}
