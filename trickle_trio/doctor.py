@@ -190,11 +190,11 @@ def _faults(torch: Torch) -> Iterator[str]:
     if torch.reason is not None:
         yield f"torch cannot be imported ({torch.reason})"
     for what, passes in (("a picture", _picture_passes), ("sound", _sound_passes)):
-        if not _is_true(passes):
+        if not _succeeds(passes):
             yield f"{what} does not come through encoder, transport stream and decoder"
 
 
-def _is_true(passes: Callable[[], bool]) -> bool:
+def _succeeds(passes: Callable[[], bool]) -> bool:
     try:
         return passes()
     except ValueError:  # this libav has not even the codec of the defaults

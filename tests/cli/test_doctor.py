@@ -98,12 +98,24 @@ def test_as_json() -> None:
     } <= set(told)
 
 
-def test_what_does_not_work_is_said_and_is_code_1(tmp_path: Path) -> None:
-    """A torch that lacks a library of its own, as after half an installation, and no ffmpeg."""
-    (tmp_path / "torch.py").write_text("raise OSError('libcudart.so.12: no such file')")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PATH": str(tmp_path)}
+def examined_with(folder: Path) -> subprocess.CompletedProcess[str]:
+    """What it says where modules in this folder stand in for installed ones; there is no ffmpeg."""
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PATH": str(folder)}
     command = [sys.executable, "-m", "trickle_trio.cli", "doctor"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_without_libav_it_says_that(tmp_path: Path) -> None:
+    (tmp_path / "av.py").write_text("raise ImportError('libavcodec.so.62: no such file')")
+    done = examined_with(tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "Error: this installation is broken: libavcodec.so.62: no such file\n"
+
+
+def test_what_does_not_work_is_said_and_is_code_1(tmp_path: Path) -> None:
+    """A torch that lacks a library of its own, as after half an installation."""
+    (tmp_path / "torch.py").write_text("raise OSError('libcudart.so.12: no such file')")
+    done = examined_with(tmp_path)
     assert done.returncode == 1
     assert done.stderr == "Error: torch cannot be imported (libcudart.so.12: no such file)\n"
     assert "torch       does not import" in done.stdout

@@ -50,7 +50,7 @@ class TestInput:
         self, kit: Any, relay: str, proxy: Any
     ) -> None:
         url = f"{relay}/late"
-        stream = stream_of(subscribe_url=f"{proxy.url}/late")
+        stream = stream_of(subscribe_url=f"{proxy.url}/late", policy=kit.EVERY_FRAME)
         async with trio.open_nursery() as nursery:
             await nursery.start(stream.run)
             while not proxy.answered:  # with a 404

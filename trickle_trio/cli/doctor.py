@@ -28,7 +28,10 @@ def command(as_json: bool) -> None:
 
     Takes some three seconds. Exits 1 where something does not work that streams need, and says what.
     """
-    from trickle_trio.doctor import examine
+    try:
+        from trickle_trio.doctor import examine
+    except (ImportError, OSError) as error:
+        raise click.ClickException(f"this installation is broken: {error}") from error
 
     found: list[Findings] = []
 
