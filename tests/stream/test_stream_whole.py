@@ -302,10 +302,10 @@ class TestHandlers:
         """Also for longer than an input may be silent: it is not the input that is slow."""
 
         async def slow(frame: VideoFrame) -> VideoFrame:
-            await trio.sleep(0.02)
+            await trio.sleep(0.05)
             return frame
 
-        policy = StreamPolicy(pace=Pace.EVERY_FRAME, input_timeout=0.3, segment_seconds=0.5)
+        policy = StreamPolicy(pace=Pace.EVERY_FRAME, input_timeout=1, segment_seconds=0.5)
         async with streaming(slow, policy=policy) as run:
             await run.feed(kit.pictures(40))
             outcome = await run.end()
