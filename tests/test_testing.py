@@ -220,6 +220,30 @@ async def test_one_stream_at_a_time() -> None:
                 pytest.fail("it was started")
         assert await processor.send_data("still the first one's")
     assert stream.data == ["still the first one's"]
-    with pytest.raises(TypeError, match="make an instance of it"):
-        async with open_stream(Recorder):
+    with pytest.raises(TypeError, match="got 7"):
+        async with open_stream(7):
             pytest.fail("it was started")
+
+
+def make() -> Recorder:
+    return Recorder()
+
+
+@pytest.mark.parametrize("factory", [Recorder, make], ids=["class", "function"])
+async def test_what_makes_processors_makes_one(factory: Any) -> None:
+    async with open_stream(factory, params={"gain": 1}) as stream:
+        frame = await stream.video(picture(10))
+        assert isinstance(frame, VideoFrame)
+        assert frame.to_ndarray().mean() == 10
+
+
+async def test_parameters_of_the_stream_do_not_reach_the_processor() -> None:
+    got: list[Any] = []
+    ours = {"width": 64, "height": 48, "max_framerate": 30, "show_loading": True}
+    processor = StreamProcessor(
+        video_processor=Steps().picture, on_stream_start=got.append, param_updater=got.append
+    )
+    async with open_stream(processor, params=ours | {"a": 1}) as stream:
+        await stream.update_params(ours | {"b": 2})
+        assert stream.params == {"a": 1, "b": 2}
+    assert got == [{"a": 1}, {"b": 2}]

@@ -67,6 +67,9 @@ class Reply:
 Send = Callable[[httpx.Request], Awaitable[Reply]]
 
 
+UNAUTHORIZED: Final = 401
+
+
 class ChannelEnded(Exception):
     """The channel cannot be used any more: ``ending`` says why, ``status`` is the server's answer,
     if there was one.
@@ -81,7 +84,12 @@ class ChannelEnded(Exception):
     def __str__(self) -> str:
         """One line for a user."""
         answer = f" (status {self.status})" if self.status is not None else ""
-        return f"{self.url}: {self.ending.value}{answer}"
+        hint = (
+            ": it asks for a bearer token, or for another one"
+            if self.status == UNAUTHORIZED
+            else ""
+        )
+        return f"{self.url}: {self.ending.value}{answer}{hint}"
 
 
 class Machine(Protocol):

@@ -21,13 +21,9 @@ import trio
 from attrs import define, evolve, field
 
 from trickle_trio.media.frames import AudioFrame, VideoFrame
-from trickle_trio.processor import (
-    Handlers,
-    OverlayConfig,
-    VideoProcessingResult,
-    as_processor,
-)
-from trickle_trio.stream.pipeline import STOP_HANDLER
+from trickle_trio.processor import Handlers, OverlayConfig, VideoProcessingResult
+from trickle_trio.service.processors import processors_for
+from trickle_trio.stream.pipeline import OURS, STOP_HANDLER
 
 NO_PARAMS: Final[Mapping[str, Any]] = {}
 
@@ -66,10 +62,12 @@ class ProcessorStream:
         return await self.handlers.audio(frame)
 
     async def update_params(self, params: Mapping[str, Any]) -> None:
-        """Change parameters. Raises ``ParamsError``, naming the field, for what the processor's declaration refuses,
-        and ``HandlerError`` where its updater does; nothing has changed then.
+        """Change parameters; those of the stream (its size, its frame rate) do not reach the processor.
+
+        Raises ``ParamsError``, naming the field, for what the processor's declaration refuses, and ``HandlerError``
+        where its updater does; nothing has changed then.
         """
-        changes = self.handlers.changed_params(self.params, params)
+        changes = self.handlers.changed_params(self.params, _processors(params))
         await self.handlers.update_params(changes, self.params)
         self.params.update(changes)
 
@@ -113,15 +111,16 @@ async def open_stream(
 ) -> AsyncIterator[ProcessorStream]:
     """Load a processor's model, with ``load`` for its loader, start a stream with ``params``, and stop it at the end.
 
-    ``processor``: whatever ``serve`` takes. Its model is loaded once, however many streams it is in, one after another.
+    ``processor``: whatever ``serve`` takes. Its model is loaded once, however many streams it is in, one after another;
+    of a class, a processor is made. Parameters of the stream (its size, its frame rate) do not reach the processor.
     Raises ``HandlerError`` where what is loaded, called at the start or at the stop raises; ``ParamsError`` for
     parameters that its declaration refuses; ``TypeError`` for what is no processor; ``RuntimeError`` while it is in
     another stream. Cancelling is safe. What is called at the stop has five seconds, as in a stream; here it is a
     ``trio.TooSlowError`` that it needs longer.
     """
-    handlers = as_processor(processor)
+    [handlers] = processors_for(processor, 1)
     await handlers.load(**load)
-    stream = ProcessorStream(handlers, handlers.first_params(params))
+    stream = ProcessorStream(handlers, handlers.first_params(_processors(params)))
     handlers.attach(stream)
     try:
         await handlers.prepare()
@@ -133,3 +132,8 @@ async def open_stream(
                 await handlers.stream_stopped()
     finally:
         handlers.detach(stream)
+
+
+def _processors(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are not the stream's own."""
+    return {key: value for key, value in params.items() if key not in OURS}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,6 +86,16 @@ def test_the_demo_shows_frames_and_ends_by_itself(start: Start) -> None:
     assert "the dashboard is at http://127.0.0.1:" in errors
 
 
+def test_the_demo_counts_what_went_wrong(start: Start, tmp_path: Path) -> None:
+    app = tmp_path / "app.py"
+    app.write_text("def fail(frame):\n    return 1 / 0\n")
+    shown = ("--processor", f"{app}:fail", "--seconds", "3")
+    demo = start("demo", *shown, "--port", "0", "--relay-port", "0")
+    output, errors = demo.communicate(timeout=60)
+    assert demo.returncode == 0, errors
+    assert re.search(r" dropped, [1-9][0-9]* errors$", output.strip())
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_ends_on_a_signal_without_a_word(start: Start, number: signal.Signals) -> None:
     demo = start("demo", "--port", "0", "--relay-port", "0")
@@ -128,7 +139,19 @@ def test_a_stream_through_four_commands(start: Start, tmp_path: Path) -> None:
     assert watched.returncode == 0
     output.write_bytes(data)
     assert stream("status", "--api", api)["client_running"] is True
-    assert stream("stop", "--api", api)["status"] == "success"
+    another = ["--api", api, "--request-id", "another"]
+    for arguments in (
+        ["stop", *another],
+        ["params", *another, "--param", "a=1"],
+        ["status", *another],
+    ):
+        refused = CliRunner().invoke(root, ["stream", *arguments])
+        assert refused.exit_code == 1
+        assert "No active stream 'another'" in refused.output
+    named = ["--api", api, "--request-id", "mine"]
+    assert stream("params", *named, "--param", "a=1")["request_id"] == "mine"
+    assert stream("status", *named)["request_id"] == "mine"
+    assert stream("stop", *named)["status"] == "success"
     for process in (publisher, service, relay):
         assert stop(process, signal.SIGINT)[0] == 0
     with av.open(io.BytesIO(data), "r", format="mpegts") as container:
@@ -155,7 +178,8 @@ def test_a_relay_that_asks_for_a_token_is_shown_it(start: Start) -> None:
     stranger = start("subscribe", f"{base}/in")
     assert stranger.wait(timeout=20) == 1
     assert stranger.stderr is not None
-    assert "the server refuses (status 401)" in stranger.stderr.read()
+    said = stranger.stderr.read()
+    assert "the server refuses (status 401): it asks for a bearer token" in said
     while httpx.get(f"{base}/in/next", headers={"Authorization": "Bearer ours"}).is_error:
         pass
     command = [sys.executable, "-m", "trickle_trio.cli", "subscribe", f"{base}/in"]
@@ -198,11 +222,14 @@ def test_a_channel_can_be_kept_for_another_publisher(start: Start) -> None:
     assert reader.returncode == 0
 
 
-def test_an_unknown_channel_is_said(start: Start) -> None:
-    relay = start("relay", "--port", "0")
-    result = CliRunner().invoke(root, ["subscribe", f"{address(relay)}/nothing"])
+def test_an_unknown_channel_is_said_and_costs_no_file(start: Start, tmp_path: Path) -> None:
+    relay, kept = start("relay", "--port", "0"), tmp_path / "kept.ts"
+    kept.write_text("precious")
+    command = ["subscribe", f"{address(relay)}/nothing", "--output", str(kept)]
+    result = CliRunner().invoke(root, command)
     assert result.exit_code == 1
     assert "there is no such channel" in result.output
+    assert kept.read_text() == "precious"
 
 
 def test_what_the_service_refuses_is_said(start: Start) -> None:

@@ -55,6 +55,7 @@ async def test_its_own_tests_pass(template: str, tmp_path: Path) -> None:
     assert b"passed" in done.stdout
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["project"]["name"] == "my-app"
+    assert project["tool"]["setuptools"]["py-modules"] == ["app"]
     about = (folder / "README.md").read_text(encoding="utf-8")
     assert about.startswith(f"# My app\n\n{TEMPLATES[template].about}\n")
     assert "$" not in about
@@ -110,18 +111,37 @@ async def test_text(relay: str, made: Any) -> None:
         assert json.loads(line)["moves"] is True
 
 
-def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("mine")
+def test_what_a_repository_has_already_is_left_as_it_is(tmp_path: Path) -> None:
+    for name in ("README.md", ".gitignore", "LICENSE"):
+        (tmp_path / name).write_text("mine")
+    result = trickle("init", tmp_path)
+    assert result.exit_code == 0
+    assert result.stderr == "Left as they were: README.md, .gitignore.\n"
+    for name in ("README.md", ".gitignore", "LICENSE"):
+        assert (tmp_path / name).read_text() == "mine"
+    assert {"app.py", "test_app.py", "pyproject.toml"} < {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["app.py", "test_app.py"])
+def test_an_app_that_is_there_is_not_overwritten(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to(tmp_path / "nowhere")
     result = trickle("init", tmp_path)
     assert result.exit_code == 2
-    assert f"{tmp_path / 'README.md'} is there already" in result.output
-    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
-    (tmp_path / "README.md").rename(tmp_path / "LICENSE")
-    assert trickle("init", tmp_path).exit_code == 0
-    assert (tmp_path / "LICENSE").read_text() == "mine"
-    again = trickle("init", tmp_path)
-    assert again.exit_code == 2
-    assert "Traceback" not in again.output
+    assert f"{tmp_path / name} is there already" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_folder_that_looks_like_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = trickle("init", "--", "-dash")
+    assert result.exit_code == 0
+    assert "    cd ./-dash\n" in result.output
+    nothing = trickle("init", "")
+    assert nothing.exit_code == 2
+    assert "a folder's name is expected" in nothing.output
+    assert [path.name for path in tmp_path.iterdir()] == ["-dash"]
 
 
 def test_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

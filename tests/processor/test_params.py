@@ -313,6 +313,22 @@ async def test_a_dict_of_changes_or_an_object_of_all_by_the_annotation() -> None
     assert around.got == [MarkedAround.Params(0.2)]
 
 
+def test_a_class_that_declares_nothing_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Who forgets ``@frozen`` takes the parameters for checked."""
+
+    class Forgetful(FrameProcessor):
+        class Params:
+            strength: float = 0.5
+
+        async def process_video_async(self, frame: VideoFrame) -> VideoFrame:
+            return frame
+
+    handlers = as_processor(Forgetful())
+    assert handlers.params is None
+    [told] = caplog.messages
+    assert told.endswith("Forgetful.Params is no attrs class: parameters are not checked")
+
+
 def test_without_a_declaration_anything_goes() -> None:
     handlers = as_processor(passthrough)
     assert handlers.params is None

@@ -15,7 +15,7 @@ _POLICY: Final = ("pace", "segment_seconds", "fit", "video_track", "audio_track"
 
 _OPTIONS: Final = (
     click.option(
-        "--encoder", metavar="NAME", help="Any that PyAV has: libx264, libx265, h264_nvenc."
+        "--encoder", metavar="NAME", help="Any of PyAV's for H.264 or H.265: libx264, h264_nvenc."
     ),
     click.option("--bit-rate", type=click.IntRange(1), help="Of the picture, bits a second."),
     click.option(

@@ -152,11 +152,12 @@ class _Demo:
         if not self.figures:
             return "starting"
         figures, delay = self.figures, self.figures["latency_ms"]["p50"]
+        errors = sum(figures["errors"].values())
         return (
             f"{figures['frames_in']} frames in, {figures['frames_out']} out, "
             f"{figures['fps']['egress_video_fps']:.1f} fps, "
             f"{'-' if delay is None else f'{delay:.0f}'} ms, "
-            f"{sum(figures['dropped'].values())} dropped"
+            f"{sum(figures['dropped'].values())} dropped" + (f", {errors} errors" if errors else "")
         )
 
     def _sum_up(self) -> None:

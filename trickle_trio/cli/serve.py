@@ -50,7 +50,8 @@ def _relay_tokens(
     envvar="TRICKLE_RELAY_TOKENS",
     show_envvar=True,
     callback=_relay_tokens,
-    help="Show TOKEN to RELAY (http://host:port), and to no other server.",
+    help="Show TOKEN to RELAY (http://host:port), and to no other server; may be given again. In the variable, "
+    "blanks stand between several.",
 )
 @click.option(
     "--allow-origin",

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 from attrs import frozen
@@ -21,15 +22,9 @@ class Service:
     url: str
     token: str | None
 
-    def call(
-        self,
-        method: str,
-        path: str,
-        body: dict[str, Any] | None = None,
-        request_id: str | None = None,
-    ) -> None:
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> None:
         """Call it and print its answer; one clear line and exit code 1 when it refuses."""
-        answer = self._ask(method, path, body, request_id)
+        answer = self._ask(method, path, body)
         try:
             content = answer.json()
         except ValueError as error:
@@ -41,22 +36,23 @@ class Service:
             raise click.ClickException(message or f"{answer.url}: status {answer.status_code}")
         click.echo(json.dumps(content, indent=2))
 
-    def _ask(
-        self, method: str, path: str, body: dict[str, Any] | None, request_id: str | None
-    ) -> httpx.Response:
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
         import httpx
 
         url = f"{self.url}{path}"
-        query = {"gateway_request_id": request_id} if request_id else None
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else None
         try:
-            return httpx.request(method, url, json=body, params=query, headers=headers, timeout=60)
+            return httpx.request(method, url, json=body, headers=headers, timeout=60)
         except (UnicodeEncodeError, httpx.LocalProtocolError) as error:
             raise click.BadParameter(
                 f"no header can carry it: {error}", param_hint="--token"
             ) from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
             raise click.BadParameter(f"{url}: {error}", param_hint="--api") from error
+        except httpx.ConnectError as error:
+            raise click.ClickException(
+                f"{self.url}: {error}: does trickle serve run there?"
+            ) from error
         except httpx.TransportError as error:
             raise click.ClickException(f"{url}: {error}") from error
 
@@ -129,6 +125,11 @@ _param = click.option(
 )
 
 
+def _path(request_id: str) -> str:
+    """The stream of exactly this id: the routes of gateways mean the only one there is, whatever its id."""
+    return f"/api/streams/{quote(request_id, safe='')}"
+
+
 @click.group()
 def command() -> None:
     """Start, stop and watch streams of a running service."""
@@ -138,9 +139,9 @@ def command() -> None:
 @_service
 @click.option("--subscribe-url", callback=_sendable, help="The channel with the input.")
 @click.option("--publish-url", callback=_sendable, help="The channel for the output.")
-@click.option("--control-url", callback=_sendable)
-@click.option("--events-url", callback=_sendable)
-@click.option("--data-url", callback=_sendable)
+@click.option("--control-url", callback=_sendable, help="The channel that parameters come by.")
+@click.option("--events-url", callback=_sendable, help="The channel that is told how it goes.")
+@click.option("--data-url", callback=_sendable, help="The channel for what a processor sends.")
 @_id
 @_param
 def start(
@@ -158,7 +159,10 @@ def start(
 @_id
 def stop(service: Service, request_id: str | None) -> None:
     """Stop a stream."""
-    service.call("POST", "/api/stream/stop", {}, request_id)
+    if request_id:
+        service.call("DELETE", _path(request_id))
+    else:
+        service.call("POST", "/api/stream/stop", {})
 
 
 @command.command(name="params")
@@ -167,15 +171,18 @@ def stop(service: Service, request_id: str | None) -> None:
 @_param
 def change(service: Service, request_id: str | None, params: dict[str, Any]) -> None:
     """Change parameters of a running stream."""
-    service.call("POST", "/api/stream/params", params, request_id)
+    if request_id:
+        service.call("PATCH", f"{_path(request_id)}/params", params)
+    else:
+        service.call("POST", "/api/stream/params", params)
 
 
 @command.command()
 @_service
 @_id
 def status(service: Service, request_id: str | None) -> None:
-    """Show how a stream does."""
-    service.call("GET", "/api/stream/status", None, request_id)
+    """Show how a stream does, or without an id the service and its stream."""
+    service.call("GET", _path(request_id) if request_id else "/api/stream/status")
 
 
 @command.command(name="list")

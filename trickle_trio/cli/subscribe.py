@@ -33,7 +33,7 @@ class Position(click.ParamType[object]):
 @click.option(
     "-o",
     "--output",
-    type=click.File("wb"),
+    type=click.File("wb", lazy=True),
     default="-",
     help="A file; the standard output without it.",
 )
@@ -71,8 +71,9 @@ def command(url: str, output: BinaryIO, start: Start, token: str | None) -> None
 async def _copy(subscription: Subscription, output: BinaryIO) -> None:
     import trio
 
-    sink = trio.wrap_file(output)
     async for segment in subscription:
+        # Not before there is something for it: a file that is there is emptied by this.
+        sink = trio.wrap_file(output)
         async for piece in segment:
             await sink.write(piece)
             await sink.flush()

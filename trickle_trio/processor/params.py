@@ -21,6 +21,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import logging
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,8 @@ import msgspec
 from attrs import field, frozen
 
 from trickle_trio.processor.errors import ParamsError
+
+log: Final = logging.getLogger(__name__)
 
 JsonSchema = dict[str, Any]
 
@@ -229,9 +232,14 @@ def _allows(described: JsonSchema, kind: str) -> bool:
 
 
 def declared_by(owner: object) -> type[Any] | None:
-    """Return the attrs class that stands as ``Params`` in a class or an object."""
+    """Return the attrs class that stands as ``Params`` in a class or an object. One that is none gets a warning."""
     declared = inspect.getattr_static(owner, "Params", None)
-    return declared if isinstance(declared, type) and attrs.has(declared) else None
+    if not isinstance(declared, type):
+        return None
+    if not attrs.has(declared):
+        log.warning("%s is no attrs class: parameters are not checked", declared.__qualname__)
+        return None
+    return declared
 
 
 def annotated_by(function: Callable[..., Any]) -> type[Any] | str | None:

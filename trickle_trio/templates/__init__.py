@@ -7,6 +7,7 @@ checked like everything else here. ``shared/`` holds what every app has, with it
 from __future__ import annotations
 
 import ast
+import os
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -38,20 +39,23 @@ class Template:
         about = ast.get_docstring(ast.parse(_text(self.name, "app.py"))) or ""
         return about.partition("\n")[0]
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path) -> list[str]:
         """Make an app in a folder, which is made if need be; its name is the app's.
 
-        ``FileExistsError``: one of the files is there already, and nothing was written. ``OSError``: it cannot be
+        Returns which files were there already and were left as they were: those that any project has.
+        ``FileExistsError``: the app itself is there already, and nothing was written. ``OSError``: it cannot be
         written.
         """
         contents = self._contents(folder.resolve().name)
-        for name in contents:
-            if (folder / name).exists():
+        there = [name for name in contents if os.path.lexists(folder / name)]
+        for name in there:
+            if name in COPIED:
                 raise FileExistsError(f"{folder / name} is there already")
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in contents.items():
+        for name in contents.keys() - there:
             with (folder / name).open("x", encoding="utf-8") as file:
-                file.write(text)
+                file.write(contents[name])
+        return there
 
     def _contents(self, name: str) -> dict[str, str]:
         values = {
