@@ -22,6 +22,7 @@ from attrs import define, evolve, field
 
 from trickle_trio.media.frames import AudioFrame, VideoFrame
 from trickle_trio.processor import Handlers, OverlayConfig, VideoProcessingResult
+from trickle_trio.processor.spoken import json_text
 from trickle_trio.service.processors import processors_for
 from trickle_trio.stream.pipeline import OURS, STOP_HANDLER
 
@@ -80,7 +81,7 @@ class ProcessorStream:
 
     def send_event(self, event: Mapping[str, Any], event_type: str) -> bool:
         """Keep it. Raises ``TypeError`` or ``ValueError`` for what JSON cannot hold, as in a stream."""
-        self.events.append((event_type, json.loads(json.dumps(event, allow_nan=False))))
+        self.events.append((event_type, json.loads(json_text(event))))
         return True
 
     async def send_input_frame(self, frame: VideoFrame | AudioFrame) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -10,6 +9,7 @@ import trio
 from attrs import define
 
 from trickle_trio.media.frames import AudioFrame, VideoFrame
+from trickle_trio.processor.spoken import json_text
 
 
 class StreamLink(Protocol):
@@ -72,8 +72,9 @@ class SendsToStream:
     async def send_data(self, data: Any) -> bool:
         """Publish text, or anything that JSON can hold, on the data channel: a line of it, or several.
 
-        Does not block; when it is cancelled, the data has been sent all the same. Raises TypeError or ValueError for
-        what JSON cannot hold.
+        Numbers, arrays and tensors of numpy and torch are written as numbers and lists. Returns whether there was a
+        channel that took it: False outside a stream, and in one that has no data channel. Does not block; when it is
+        cancelled, the data has been sent all the same. Raises TypeError or ValueError for what JSON cannot hold.
         """
         sent = self.send_data_nowait(data)
         await trio.lowlevel.checkpoint()
@@ -81,7 +82,7 @@ class SendsToStream:
 
     def send_data_nowait(self, data: Any) -> bool:
         """Publish on the data channel as ``send_data`` does. Never blocks; any thread may call it."""
-        text = data if isinstance(data, str) else json.dumps(data, allow_nan=False)
+        text = data if isinstance(data, str) else json_text(data)
         link = self._outlet.link
         return link is not None and link.send_data(text)
 

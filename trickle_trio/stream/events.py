@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
+from trickle_trio.processor.spoken import json_text
 from trickle_trio.stream.outbox import Outbox
 
 TRACE: Final = "stream_trace"
@@ -41,7 +42,7 @@ class Events:
             return False
         stamped = {"timestamp": now_ms(), "request_id": self.request_id, **event}
         whole = {"event": stamped, "queue_event_type": queue_event_type}
-        return self.outbox.put(json.dumps(whole, allow_nan=False))
+        return self.outbox.put(json_text(whole))
 
     def trace(self, kind: str) -> None:
         """A milestone of the stream, told once: ``runner_receive_first_ingest_segment`` and its
