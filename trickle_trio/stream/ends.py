@@ -32,6 +32,10 @@ EARLY_PAUSE: Final = 0.25
 """Seconds before something that is not there yet is asked for again."""
 
 
+HELD: Final = 0.5
+"""Seconds too late at which a task is woken for no other reason than that somebody holds the loop."""
+
+
 @define(eq=False)
 class Silence:
     """Cancels ``scope`` when nothing has been read for ``patience`` seconds.
@@ -50,9 +54,14 @@ class Silence:
         self._since = self._time()
 
     async def watch(self) -> None:
-        """Look after it until it has lasted too long."""
-        while self._since + self.patience > (now := self._time()):  # noqa: ASYNC110  it moves
-            await trio.sleep_until(min(self._since, now) + self.patience)
+        """Look after it until it has lasted too long. While a handler holds the event loop nothing can be
+        read: then it begins anew.
+        """
+        while self._since + self.patience > (now := self._time()):
+            since, due = self._since, min(self._since, now) + self.patience
+            await trio.sleep_until(due)
+            if since == self._since < math.inf and self._time() > due + HELD:
+                self._since = self._time()
         self.scope.cancel()
 
     def broken(self) -> Self:
