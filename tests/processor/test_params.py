@@ -101,7 +101,7 @@ def test_values_come_in_their_proper_types(given_: Any, taken: Any) -> None:
         ({"count": 1, "strength": 2}, "strength: must be <= 1: 2.0"),
         ({"strength": "nan"}, "strength: "),
         ({"on": "perhaps"}, "on: expected `bool`"),
-        ({"mode": "loud"}, "mode: invalid enum value 'loud'"),
+        ({"mode": "loud"}, "mode: invalid enum value 'loud'; expected one of 'hard', 'soft'"),
         ({"style": 5}, "style: "),
         ({"name": "far too long"}, "name: Length of 'name' must be <= 5"),
         ({"code": "xyz"}, "code: must match regex"),

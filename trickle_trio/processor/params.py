@@ -98,7 +98,8 @@ class ParamsClass:
         try:
             whole: dict[str, Any] = msgspec.to_builtins(self._convert({**current, **given}))
         except ParamsError as error:
-            raise self._named(error, current, given) from error.__cause__
+            named = self._named(error, current, given)
+            raise self._with_choices(named) from error.__cause__
         for name in given:
             try:
                 json.dumps(whole[name], allow_nan=False)
@@ -126,6 +127,14 @@ class ParamsClass:
                 reason = alone.reason.removeprefix(f"'{name}' ")
                 return ParamsError(reason, field=alone.field or name)
         return error
+
+    def _with_choices(self, error: ParamsError) -> ParamsError:
+        """Say what there is to choose from, where none of it was taken."""
+        choices = self._properties.get(error.field or "", {}).get("enum")
+        if not choices or "enum value" not in error.reason:
+            return error
+        known = ", ".join(map(repr, choices))
+        return ParamsError(f"{error.reason}; expected one of {known}", field=error.field)
 
     def _refuse_unknown(self, given: Mapping[str, Any]) -> None:
         for name in given:
