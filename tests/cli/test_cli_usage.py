@@ -235,6 +235,23 @@ class TestTargets:
         assert "targets.py" not in shown
         assert "importlib" not in shown
 
+    @pytest.mark.parametrize("command", [["serve"], ["demo", "--processor"]], ids=["serve", "demo"])
+    @pytest.mark.parametrize("error", ["ValueError", "RuntimeError"])
+    def test_a_processor_that_cannot_be_made_is_the_users_fault_too(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], error: str
+    ) -> None:
+        monkeypatch.setattr(sys, "path", sys.path.copy())
+        broken = tmp_path / "unmade_app.py"
+        broken.write_text(
+            f"class App:\n    def __init__(self):\n        raise {error}('no weights')\n"
+        )
+        result = trickle(*command, f"{broken}:App")
+        assert result.exit_code == 1
+        assert f'File "{broken}", line 3' in result.stderr
+        assert f"{error}: no weights" in result.stderr
+        assert "targets.py" not in result.stderr
+        assert result.stderr.endswith("Error: the processor cannot be made\n")
+
     def test_a_module_that_the_user_lacks_is_the_users_fault_and_named(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:

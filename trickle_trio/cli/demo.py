@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from trickle_trio.cli.running import Seconds, run
-from trickle_trio.cli.targets import load_target
+from trickle_trio.cli.targets import load_target, service_of
 
 if TYPE_CHECKING:
     import httpx
@@ -85,12 +85,12 @@ class _Demo:
         from trickle_core.publisher import PublisherSettings
         from trickle_trio.publication import open_publication
         from trickle_trio.relay import serve_relay
-        from trickle_trio.service import serve
         from trickle_trio.stream.feed import open_source
 
+        made_service = service_of(self.processor, port=self.port)
         async with open_source(made) as source, trio.open_nursery() as nursery:
             relay = await nursery.start(partial(serve_relay, port=self.relay_port))
-            service = await nursery.start(serve(self.processor, port=self.port))
+            service = await nursery.start(made_service)
             came_in = f"{relay.url}/{REQUEST}-in"
             async with (
                 open_publication(came_in, settings=PublisherSettings(create=True)) as publication,

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from trickle_trio.cli.coding import coding, coding_options
 from trickle_trio.cli.running import run
-from trickle_trio.cli.targets import load_target
+from trickle_trio.cli.targets import load_target, service_of
 
 if TYPE_CHECKING:
     from trickle_trio.service import Service
@@ -107,13 +107,10 @@ def _service_of(
     context: click.Context, target: object, host: str, port: int, options: dict[str, Any]
 ) -> Service:
     """Make a service of a processor; an app is one already, and has been told its options."""
-    from trickle_trio.service import Service, TrickleApp, serve
+    from trickle_trio.service import Service, TrickleApp
 
-    try:
-        if not isinstance(target, TrickleApp):
-            return serve(target, host=host, port=port, **options)
-    except (TypeError, ValueError) as error:
-        raise click.UsageError(str(error)) from error
+    if not isinstance(target, TrickleApp):
+        return service_of(target, host=host, port=port, **options)
     here = {"target", "host", "port"}
     if target.guard.token == options["token"]:
         here.add("token")

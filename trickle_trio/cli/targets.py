@@ -1,18 +1,27 @@
-"""Finding the user's processor: ``package.module:name`` or ``path/app.py:name``."""
+"""Finding the user's processor, ``package.module:name`` or ``path/app.py:name``, and making a service of it."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-_OURS: Final = str(Path(__file__).parent.parent)
+if TYPE_CHECKING:
+    from trickle_trio.service import Service
+
+_HOUSE: Final = Path(__file__).parents[2]
+_OURS: Final = tuple(f"{_HOUSE / package}{os.sep}" for package in ("trickle_core", "trickle_trio"))
+
+_INSTALLED: Final = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
+"""Where libraries lie, ours and the user's. What they generate lies in no file: ``<attrs generated ...>``."""
 
 
 def load_target(target: str) -> object:
@@ -65,6 +74,31 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
+def service_of(target: object, **options: Any) -> Service:
+    """Make a service of a processor that was found.
+
+    What is no processor, or is told what cannot be, is bad usage. Where the user's code raises while one is made, its
+    traceback is shown, as when it is imported.
+    """
+    from trickle_trio.service import serve
+
+    try:
+        return serve(target, **options)
+    except Exception as error:
+        if _is_theirs(error):
+            _show(error)
+            raise click.ClickException("the processor cannot be made") from error
+        if isinstance(error, TypeError | ValueError):
+            raise click.UsageError(str(error)) from error
+        raise
+
+
+def _is_theirs(error: BaseException) -> bool:
+    """Whether the user's code raised this: something of it stands between our call and the end."""
+    files = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
+    return not all(_is_ours(file) or file.startswith(("<", *_INSTALLED)) for file in files)
+
+
 def _show(error: BaseException) -> None:
     """The user's traceback: from the first frame that is neither ours nor the import
     machinery's.
@@ -77,4 +111,4 @@ def _show(error: BaseException) -> None:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename.startswith((_OURS, "<frozen importlib")) or "importlib" in Path(filename).parts
+    return filename.startswith((*_OURS, "<frozen importlib")) or "importlib" in Path(filename).parts
