@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
 
 import av
 import pytest
@@ -43,6 +44,29 @@ def test_a_trial_says_why_not() -> None:
         sound_trial(AudioEncoderSettings(options={"loudness": "11"}))
         == "aac has no option loudness"
     )
+
+
+class Noisy(Mapping[str, str]):
+    """Options beside which libav says something of another file."""
+
+    def __init__(self, options: dict[str, str]) -> None:
+        self.options = options
+
+    def __getitem__(self, name: str) -> str:
+        return self.options[name]
+
+    def __iter__(self) -> Iterator[str]:
+        av.logging.log(av.logging.ERROR, "mpegts", "dts < pcr, TS is invalid")
+        return iter(self.options)
+
+    def __len__(self) -> int:
+        return len(self.options)
+
+
+def test_what_libav_says_of_others_is_no_reason() -> None:
+    refused = trial(VideoEncoderSettings(options=Noisy({"crf": "good"})))
+    assert refused is not None
+    assert "good" in refused
 
 
 def test_encoders_are_listed_by_what_they_make_and_hardware_comes_last() -> None:

@@ -111,7 +111,10 @@ def _video_trial(settings: VideoEncoderSettings) -> str | None:
 
 
 def _said_by_libav(settings: VideoEncoderSettings) -> str:
-    """The first of what libav calls an error when an encoder is tried; nothing where it says nothing."""
+    """The first of what an encoder calls an error when it is tried; nothing where it says nothing.
+
+    What others say on this thread meanwhile is none of it: a file that the garbage collector closes, for one.
+    """
     before = av_logging.get_level()
     av_logging.set_level(av_logging.ERROR)
     try:
@@ -119,4 +122,5 @@ def _said_by_libav(settings: VideoEncoderSettings) -> str:
             _video_trial(settings)
     finally:
         av_logging.set_level(before)
-    return " ".join(said[0][2].split()) if said else ""
+    own = (" ".join(text.split()) for _, name, text in said if name == settings.codec)
+    return next(own, "")
