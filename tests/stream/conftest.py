@@ -381,13 +381,13 @@ def relay(bound_relay: BoundRelay) -> str:
     return bound_relay.url
 
 
-async def readers_come(relay: BoundRelay, urls: Iterable[str]) -> None:
-    """Wait until somebody reads each of the channels that there are.
+async def readers_come(relay: BoundRelay, urls: Iterable[str], ended: trio.Event) -> None:
+    """Wait until somebody reads each of the channels that there are, or will not any more.
 
     A reader joins at the newest segment: whoever publishes sooner makes it miss the first ones.
     """
     names = [name for url in urls if (name := url.rpartition("/")[2]) in relay.channels]
-    while not all(relay.channels[name].readers for name in names):
+    while not ended.is_set() and not all(relay.channels[name].readers for name in names):
         await trio.lowlevel.checkpoint()
 
 
@@ -428,7 +428,7 @@ def streaming(bound_relay: BoundRelay) -> Streaming:
                 read = [settings.subscribe_url, settings.control_url]
                 if settings.publish_url:
                     read.append(run.target)
-                await readers_come(bound_relay, [url for url in read if url])
+                await readers_come(bound_relay, [url for url in read if url], run.ended)
                 yield run
                 nursery.cancel_scope.cancel()
 

@@ -191,7 +191,7 @@ class TestOutput:
         await kit.make_channel(source)
         async with trio.open_nursery() as inner:
             await inner.start(stream.run)
-            await kit.readers_come(bound_relay, [source])
+            await kit.readers_come(bound_relay, [source], trio.Event())
             units = kit.pictures(60)
             async with open_publication(source) as publication:
                 async with publication.segment() as segment:

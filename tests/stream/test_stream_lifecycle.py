@@ -19,7 +19,7 @@ from trickle_trio.stream.settings import Pace, StreamPolicy, StreamSettings
 POLICY = StreamPolicy(
     pace=Pace.EVERY_FRAME,
     segment_seconds=0.5,
-    input_timeout=0.5,
+    input_timeout=1,
     handler_timeout=0.05,
     handler_strikes=2,
 )
