@@ -80,7 +80,10 @@ class Seconds(click.FloatRange):
         return seconds
 
 
-def _token(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+def checked_token(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> str | None:
+    """Check a token given on the command line: one that no header can carry is bad usage."""
     from trickle_core import wire
 
     try:
@@ -95,7 +98,7 @@ channel_token = click.option(
     "--token",
     envvar="TRICKLE_RELAY_TOKEN",
     show_envvar=True,
-    callback=_token,
+    callback=checked_token,
     help="The relay's bearer token.",
 )
 
